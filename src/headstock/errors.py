@@ -1,0 +1,58 @@
+"""The exceptions that users of headstock catch, each also the built-in that a caller would expect."""
+
+__all__ = [
+    "BrokenPlugin",
+    "DuplicateName",
+    "FrozenTable",
+    "HeadstockError",
+    "InvalidComponent",
+    "InvalidConfig",
+    "InvalidShape",
+    "MissingDependency",
+    "UnknownName",
+    "UnsupportedFeature",
+]
+
+
+class HeadstockError(Exception):
+    """Every error that headstock raises on purpose."""
+
+
+class UnknownName(HeadstockError, KeyError):
+    """A name that no layer of a table holds."""
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument, which would put the sentence in quotes.
+        return str(self.args[0]) if self.args else ""
+
+
+class DuplicateName(HeadstockError, ValueError):
+    """A name, or a declaration, that is taken already."""
+
+
+class InvalidComponent(HeadstockError, TypeError):
+    """An object that cannot be a component of the table it was given to."""
+
+
+class FrozenTable(HeadstockError, RuntimeError):
+    """A write to a shared table after it was frozen."""
+
+
+class BrokenPlugin(HeadstockError, ImportError):
+    """A plug-in distribution whose component does not load."""
+
+
+class UnsupportedFeature(HeadstockError, ValueError):
+    """A request that the chosen component does not honour."""
+
+
+class InvalidShape(HeadstockError, ValueError):
+    """A tensor whose shape or dtype does not fit the others of the call."""
+
+
+class InvalidConfig(HeadstockError, ValueError):
+    """A configuration or weight file with a wrong, missing or unknown field."""
+
+
+class MissingDependency(HeadstockError, ImportError):
+    """An optional package that the call needs and that is not installed."""

@@ -1,0 +1,26 @@
+"""Named components in dict-like tables: shared tables, local overlays, scopes, provenance, plug-ins. Needs no torch."""
+
+from headstock.registry.chain import Link
+from headstock.registry.contract import Declaration, Description, Provenance, declaration_of, declare
+from headstock.registry.overlay import Interface, Overlay
+from headstock.registry.plugins import PluginStub
+from headstock.registry.scopes import CapturedScopes, Scope, capture_scopes
+from headstock.registry.suggest import unknown_name
+from headstock.registry.table import Registry
+
+__all__ = [
+    "CapturedScopes",
+    "Declaration",
+    "Description",
+    "Interface",
+    "Link",
+    "Overlay",
+    "PluginStub",
+    "Provenance",
+    "Registry",
+    "Scope",
+    "capture_scopes",
+    "declaration_of",
+    "declare",
+    "unknown_name",
+]
