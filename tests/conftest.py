@@ -1,0 +1,64 @@
+"""What holds for every test: one thread, no network, seeded randomness, checked shapes, hypothesis profiles."""
+
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+# Read when torch and its libraries are first imported. Two workers share two cores, so each keeps to one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import hypothesis
+import pytest
+import torch
+
+from tests.support import shapes
+
+shapes.install()
+torch.set_num_threads(1)
+
+
+class TorchRandom:
+    """torch's default generator in the form of `random`, so that a failing example repeats with its tensors."""
+
+    def seed(self, value: int) -> None:
+        torch.manual_seed(value)
+
+    def getstate(self) -> bytes:
+        return pickle.dumps(torch.get_rng_state())
+
+    def setstate(self, state: bytes) -> None:
+        torch.set_rng_state(pickle.loads(state))
+
+
+TORCH_RANDOM = TorchRandom()  # hypothesis keeps a weak reference
+hypothesis.register_random(TORCH_RANDOM)
+# No deadline: the first call of an operator loads kernels, and tests share the machine.
+_SHARED: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("ci", derandomize=True, max_examples=50, print_blob=True, **_SHARED)
+hypothesis.settings.register_profile("dev", max_examples=50, print_blob=True, **_SHARED)
+hypothesis.settings.register_profile("thorough", max_examples=1000, print_blob=True, **_SHARED)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> Iterator[None]:
+    """Seed torch before each test, and forget afterwards what it compiled: recompilation limits count across tests."""
+    torch.manual_seed(0)
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda") is not None:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
