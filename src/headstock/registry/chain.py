@@ -105,7 +105,9 @@ class Link(Mapping[str, T], Generic[T]):
             return cast(T, found)
         if key in self._flat:
             return self._flat[key]
-        raise UnknownName(f"{self.kind} {key!r} must be registered and loaded before it is looked up in a compiled frame")
+        raise UnknownName(
+            f"{self.kind} {key!r} must be registered and loaded before it is looked up in a compiled frame"
+        )
 
     @traced_as(_resolve_traced)
     def __getitem__(self, key: str) -> T:

@@ -139,7 +139,7 @@ class Overlay(Link[T], MutableMapping[str, T]):
             return NotImplemented
         return {**other, **dict(self.items())}
 
-    def __ior__(self, other: Mapping[str, T] | Iterable[tuple[str, T]]) -> Self:
+    def __ior__(self, other: Mapping[str, T] | Iterable[tuple[str, T]]) -> Self:  # type: ignore[misc]  # as ChainMap: | takes mappings only
         self.update(other)
         return self
 
@@ -189,11 +189,13 @@ class Interface(Overlay[T]):
         if registry is not None:
             cls.registry = registry
         elif not hasattr(cls, "registry"):
-            raise TypeError(f"{cls.__name__} must name its shared table, got none; write class {cls.__name__}(..., registry=TABLE)")
+            raise TypeError(
+                f"{cls.__name__} must name its shared table, got none; write class {cls.__name__}(..., registry=TABLE)"
+            )
 
     def __init__(self, *, parent: Link[T] | None = None) -> None:
         parent = self.registry if parent is None else parent
-        if isinstance(parent, Link) and parent._chain[-1] is not self.registry:
+        if parent._chain[-1] is not self.registry:
             raise TypeError(
                 f"the parent of {type(self).__name__} must lead to the shared table of {self.registry.kind}s, got one of "
                 f"{parent.kind}s"

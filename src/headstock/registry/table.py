@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from headstock.errors import DuplicateName, FrozenTable, InvalidComponent, UnknownName
 from headstock.registry.chain import MISSING, WRITES, Link
 from headstock.registry.contract import declare, qualified_name
-from headstock.registry.plugins import Plugins, PluginStub
+from headstock.registry.plugins import Plugins
 from headstock.registry.provenance import source_place
 from headstock.registry.suggest import unknown_name
 
@@ -158,7 +158,7 @@ class Registry(Link[T], Generic[T]):
     def _plugin_stub(self, name: object) -> Any:
         if name not in self._plugins.names():
             return MISSING
-        return self._plugins.stub(cast(str, name))
+        return self._plugins.stub(name)
 
     def _load_plugin(self, name: str) -> Any:
         if name not in self._plugins.names():
