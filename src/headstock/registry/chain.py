@@ -19,7 +19,7 @@ __all__ = ["MISSING", "WRITES", "Link"]
 
 T = TypeVar("T")
 MISSING: Any = object()
-# Every write of every chain takes this lock and replaces the dictionaries that readers see, so that a look-up takes none.
+# Every write of every chain takes this lock and replaces the dictionaries that readers see: a look-up takes none.
 WRITES = threading.RLock()
 _frames = FRAMES.get
 
@@ -78,11 +78,11 @@ class Link(Mapping[str, T], Generic[T]):
         """The innermost entry for `key` of a scope opened anywhere on this chain, else `MISSING`."""
         for frame in frames:
             if key in frame.entries and any(frame.owner is link for link in self._chain):
-                return frame.entries[key]  # type: ignore[index]
+                return frame.entries[key]
         return MISSING
 
     def _peek(self, key: object, frames: tuple[Frame, ...]) -> Any:
-        """The entry for `key` without loading a plug-in: a stub where it is not loaded, `MISSING` where there is none."""
+        """The entry for `key` without loading a plug-in: a stub where it is not loaded, else `MISSING`."""
         found = self._scoped(key, frames)
         if found is MISSING:
             found = self._flat.get(key, MISSING)  # type: ignore[call-overload]
@@ -120,7 +120,9 @@ class Link(Mapping[str, T], Generic[T]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry for `key`, loading its plug-in where that is where it lives, or `default`."""
-        return self[key] if key in self else default
+        if key in self:
+            return self[key]
+        return default
 
     def __contains__(self, key: object) -> bool:
         frames = visible_frames()

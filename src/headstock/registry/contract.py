@@ -62,7 +62,8 @@ def declare(
     present = own_declaration(component)
     if present is not None and present != wanted:
         raise DuplicateName(
-            f"{qualified_name(component)} must be declared once, got {wanted} after {present}; wrap it in a function of its own"
+            f"{qualified_name(component)} must be declared once, got {wanted} after {present}; wrap it in a function "
+            "of its own"
         )
     try:
         setattr(component, _ATTRIBUTE, wanted)

@@ -18,8 +18,8 @@ class Overlay(Link[T], MutableMapping[str, T]):
     """Local entries that shadow those of `parent`, a `Registry` or another overlay.
 
     Its laws are those of `collections.ChainMap`: reads see the whole chain, writes and deletes touch the local entries.
-    A deep copy has local entries of its own and shares the shared table; a parent is copied with it only where the copied
-    object holds that parent too (a model and its layers), and shared otherwise.
+    A deep copy has local entries of its own and shares the shared table; a parent is copied with it only where the
+    copied object holds that parent too (a model and its layers), and shared otherwise.
 
     Args:
         parent: the table or overlay whose entries are seen through.
@@ -197,8 +197,8 @@ class Interface(Overlay[T]):
         parent = self.registry if parent is None else parent
         if parent._chain[-1] is not self.registry:
             raise TypeError(
-                f"the parent of {type(self).__name__} must lead to the shared table of {self.registry.kind}s, got one of "
-                f"{parent.kind}s"
+                f"the parent of {type(self).__name__} must lead to the shared table of {self.registry.kind}s, got one "
+                f"of {parent.kind}s"
             )
         super().__init__(parent)
 

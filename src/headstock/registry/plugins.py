@@ -61,8 +61,8 @@ class Plugins:
         stub = self.stub(name)
         if len(points) > 1:
             raise BrokenPlugin(
-                f"the plug-in {name!r} must come from one distribution, got {stub.distribution}; uninstall all but one, "
-                "or register the one that you want"
+                f"the plug-in {name!r} must come from one distribution, got {stub.distribution}; uninstall all but "
+                "one, or register the one that you want"
             )
         try:
             return points[0].load()

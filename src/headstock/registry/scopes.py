@@ -1,9 +1,9 @@
-"""Entries that hold for one context: opened by `with table.override(name=component)`, captured for a later recomputation."""
+"""Entries that hold for one context: opened by `with table.override(name=component)`, captured for recomputation."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from headstock.registry import context
 from headstock.registry.context import FRAMES, OUTER
@@ -70,7 +70,7 @@ class Scope(ContextDecorator):
         self._owner = owner
         self._entries = dict(entries)
 
-    def __enter__(self) -> "Scope":
+    def __enter__(self) -> Self:
         FRAMES.set((Frame(self._owner, self._entries, self), *FRAMES.get()))
         return self
 
@@ -101,7 +101,7 @@ class CapturedScopes:
     def __bool__(self) -> bool:
         return bool(self._frames)
 
-    def __enter__(self) -> "CapturedScopes":
+    def __enter__(self) -> Self:
         OUTER.set((FRAMES.get(), OUTER.get()))
         FRAMES.set(self._frames)
         return self

@@ -137,16 +137,17 @@ class Registry(Link[T], Generic[T]):
     def _refuse_frozen(self, what: str) -> None:
         if self._frozen:
             raise FrozenTable(
-                f"the shared table of {self.kind}s must not change after it was frozen, got {what}; shadow the entry in "
-                "an overlay or in a `with` scope"
+                f"the shared table of {self.kind}s must not change after it was frozen, got {what}; shadow the entry "
+                "in an overlay or in a `with` scope"
             )
 
     def _taken(self, name: str) -> str:
         file, line = source_place(self._own[name])
         place = f" ({file}:{line})" if file else ""
         return (
-            f"a {self.kind} must have a name of its own, got {name!r}, which is {qualified_name(self._own[name])}{place}; "
-            f"shadow it in one overlay (overlay[{name!r}] = ...) or pass replace=True"
+            f"a {self.kind} must have a name of its own, got {name!r}, which is "
+            f"{qualified_name(self._own[name])}{place}; shadow it in one overlay "
+            f"(overlay[{name!r}] = ...) or pass replace=True"
         )
 
     def _merge(self) -> None:
