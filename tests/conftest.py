@@ -51,7 +51,7 @@ def _repeatable() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     if "torch._dynamo" in sys.modules:
-        torch._dynamo.reset()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch._dynamo.reset()
 
 
 @pytest.hookimpl(tryfirst=True)

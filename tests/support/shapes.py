@@ -2,8 +2,8 @@
 
 An import hook puts a decorator on every function and method that is written at the top level or in a class of the
 package. It does so in the syntax tree, innermost, so that whatever holds the function afterwards (a table in the same
-module, `staticmethod`, `declare`) holds the checked one. Of an annotated signature only what jaxtyping states is checked,
-the rest is mypy's.
+module, `staticmethod`, `declare`) holds the checked one. Of an annotated signature only what jaxtyping states is
+checked, the rest is mypy's.
 
 - While torch traces, the check steps aside: a graph must not contain it.
 - A call whose arguments break the annotations passes only if the function itself refuses them with a `HeadstockError`,
@@ -53,15 +53,14 @@ def check_shapes(function: _Function) -> _Function:
             return function(*args, **keywords)
         return _call(function, typed(), args, keywords)
 
-    # Code of its own for each wrapper: dynamo counts recompilations per code object, and provenance is read off it.
-    code = function.__code__
-    checked.__code__ = checked.__code__.replace(
-        co_filename=code.co_filename,
-        co_firstlineno=code.co_firstlineno,
-        co_name=code.co_name,
-        co_qualname=code.co_qualname,
-    )
+    _take_place(checked, function.__code__)
     return checked
+
+
+def _take_place(wrapper: Any, code: types.CodeType) -> None:
+    """Give the wrapper code of its own: dynamo counts recompilations per code object, and provenance is read off it."""
+    place = {each: getattr(code, each) for each in ("co_filename", "co_firstlineno", "co_name", "co_qualname")}
+    wrapper.__code__ = wrapper.__code__.replace(**place)
 
 
 def _call(function: _Function, typed: _Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
