@@ -1,0 +1,112 @@
+"""Masks that arrive as tensors: what they must look like, and what they say."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from headstock.errors import InvalidShape, UnsupportedFeature
+from headstock.masks.contract import Index, Verdict
+from headstock.masks.geometry import Geometry
+from headstock.masks.predicate import Pattern, text_of
+from headstock.masks.tracing import is_readable
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Given(Pattern):
+    """entries[b, h, i - q_offset, j - kv_offset], a dimension of size 1 standing for all of its indices."""
+
+    name = "given"
+
+    entries: Bool[Tensor, "rows heads queries keys"]
+    geometry: Geometry
+
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+        query = q_idx - _offset_of(self.geometry.q_offset, batch_idx)
+        key = kv_idx - _offset_of(self.geometry.kv_offset, batch_idx)
+        position = (batch_idx, head_idx, query, key)
+        return self.entries[
+            tuple(idx * 0 if size == 1 else idx for idx, size in zip(position, self.entries.shape, strict=True))
+        ]
+
+    def arguments(self) -> dict[str, Any]:
+        return {"entries": self.entries}
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.entries,)
+
+    def check(self, geometry: Geometry) -> None:
+        if geometry is not self.geometry and geometry != self.geometry:
+            raise InvalidShape(
+                f"{self!r} must be used in the geometry it was given for, {self.geometry}, got {geometry}; "
+                "prepare the tensor again"
+            )
+
+
+def check_given(values: Tensor, geometry: Geometry) -> Tensor:
+    """The tensor as `[batch | 1, heads | 1, queries, keys]`.
+
+    Raises:
+        InvalidShape: neither boolean nor floating, neither two nor four dimensions, or not of this geometry.
+    """
+    if values.dtype != torch.bool and not values.is_floating_point():
+        raise InvalidShape(
+            f"a mask tensor must be boolean (True = may attend) or floating (added to the scores), got {values.dtype}; "
+            "convert zeros and ones with `.bool()`"
+        )
+    batch_size, heads, queries, keys = geometry.shape
+    if values.ndim == 2:
+        if tuple(values.shape) != (queries, keys):
+            raise InvalidShape(
+                f"a mask tensor of two dimensions must be [queries, keys], [{queries}, {keys}], got {list(values.shape)}; "
+                "keys to see in each batch row, [batch, keys], are `padding(keep)`"
+            )
+        return values[None, None]
+    allowed = ((1, batch_size), (1, heads), (1, queries), (1, keys))
+    if values.ndim != 4 or any(size not in sizes for size, sizes in zip(values.shape, allowed, strict=True)):
+        raise InvalidShape(
+            "a mask tensor must be [queries, keys] or broadcast to [batch, heads, queries, keys], "
+            f"{list(geometry.shape)}, got {list(values.shape)}; give it a dimension of size 1 for what it does not tell apart"
+        )
+    return values.expand(-1, -1, queries, keys)
+
+
+def additive_of(values: Float[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+    """The same numbers in another dtype; those below its range become its lowest finite value, and -inf stays.
+
+    A row that is hidden throughout by a lowest finite value stays so, instead of turning into NaN.
+    """
+    if values.dtype == dtype:
+        return values
+    lowest = torch.finfo(dtype).min
+    if torch.finfo(values.dtype).min >= lowest:
+        return values.to(dtype)
+    return torch.where(values.isneginf(), values, values.clamp(min=lowest)).to(dtype)
+
+
+def hidden_of(values: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """True where an additive mask hides the key altogether: -inf or the lowest finite value of its dtype."""
+    return values <= torch.finfo(values.dtype).min
+
+
+def visible_of(values: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """An additive mask as a boolean one.
+
+    Raises:
+        UnsupportedFeature: it holds other values than 0 and the hiding ones, or its values cannot be read while compiling.
+    """
+    rule = "a floating mask must hold nothing but 0 and the lowest finite value or -inf to be read as a boolean one"
+    advice = "pass a boolean mask, or use an attention function that takes an additive one"
+    if not is_readable(values):
+        raise UnsupportedFeature(f"{rule}, got {text_of(values)} whose values cannot be read here; {advice}")
+    hidden = hidden_of(values)
+    other = values[~hidden & (values != 0)]
+    if other.numel():
+        raise UnsupportedFeature(f"{rule}, got {other[0].item()!r} among its values; {advice}")
+    return ~hidden
+
+
+def _offset_of(offset: int | Tensor, batch_idx: Index) -> Any:
+    return offset[batch_idx] if isinstance(offset, Tensor) and offset.ndim == 1 else offset

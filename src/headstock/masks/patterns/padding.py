@@ -1,0 +1,82 @@
+"""Keys that are padding are seen by no query."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from headstock.errors import InvalidShape
+from headstock.masks.contract import Index, Verdict
+from headstock.masks.geometry import Geometry
+from headstock.masks.mask import Mask
+from headstock.masks.predicate import Pattern
+from headstock.masks.tracing import is_readable
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Padding(Pattern):
+    """keep[b, j]."""
+
+    name = "padding"
+
+    keep: Bool[Tensor, "batch keys"]
+
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+        return self.keep[batch_idx, kv_idx]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.keep,)
+
+    def check(self, geometry: Geometry) -> None:
+        batch_size, length = self.keep.shape
+        if batch_size != geometry.batch_size:
+            raise InvalidShape(
+                f"padding's keep must have one row for each of {geometry.batch_size} batch rows, got {batch_size}; "
+                "pass keep as [batch, keys]"
+            )
+        end = _end_of_keys(geometry)
+        if end is not None and end > length:
+            raise InvalidShape(
+                f"padding's keep must cover the keys up to index {end - 1}, got {length} columns; "
+                "pass one column for each key, those in the cache included"
+            )
+
+
+def padding(keep: Tensor) -> Mask:
+    """Key j is visible in batch row b when keep[b, j].
+
+    Shape: keep `[batch, keys]`, boolean, True = a real token. Columns stand for absolute key indices, so that with a cache
+    they count from its start.
+
+    Raises:
+        InvalidShape: `keep` is not a boolean tensor of two dimensions.
+
+    >>> padding(torch.tensor([[True, True, False]]))
+    padding(keep=bool[1, 3])
+    """
+    _check_keep(keep)
+    return Mask(Padding(keep))
+
+
+def _check_keep(keep: Any) -> None:
+    if not isinstance(keep, Tensor):
+        raise InvalidShape(f"padding's keep must be a tensor, got {type(keep).__name__}; pass a boolean [batch, keys]")
+    if keep.dtype != torch.bool:
+        raise InvalidShape(
+            f"padding's keep must be boolean, True for the keys to see, got {keep.dtype}; convert zeros and ones with `.bool()`"
+        )
+    if keep.ndim != 2:
+        raise InvalidShape(
+            f"padding's keep must have two dimensions, [batch, keys], got {list(keep.shape)}; reshape it"
+        )
+
+
+def _end_of_keys(geometry: Geometry) -> int | None:
+    offset = geometry.kv_offset
+    if not isinstance(offset, Tensor):
+        return geometry.kv_length + offset
+    # The values of a tensor are looked at in eager mode only.
+    readable = is_readable(offset) and offset.numel() > 0
+    return geometry.kv_length + int(offset.max()) if readable else None

@@ -1,0 +1,7 @@
+"""The representations of a mask, one file each."""
+
+from headstock.masks.representations.additive import to_additive
+from headstock.masks.representations.causal_or_dense import to_causal_or_dense
+from headstock.masks.representations.dense import to_dense
+
+__all__ = ["to_additive", "to_causal_or_dense", "to_dense"]

@@ -1,0 +1,153 @@
+"""What a mask does in a geometry, read from its structure alone: no data is touched, nothing is evaluated."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from headstock.masks.contract import Predicate
+from headstock.masks.geometry import Geometry
+from headstock.masks.predicate import Band, Conjunction, Disjunction, Negation, Pattern
+from headstock.masks.tracing import is_known
+
+_NOTHING = Band(1, 0)
+_EVERYTHING = Band(None, None)
+
+
+def hides_nothing(predicate: Predicate, geometry: Geometry) -> bool:
+    """Say whether every query surely sees every key."""
+    if isinstance(predicate, Conjunction):
+        if all(hides_nothing(operand, geometry) for operand in predicate.operands):
+            return True
+    elif isinstance(predicate, Disjunction) and any(hides_nothing(operand, geometry) for operand in predicate.operands):
+        return True
+    band = band_of(predicate)
+    return band is not None and _covers(band, geometry)
+
+
+def is_top_left_causal(predicate: Predicate, geometry: Geometry) -> bool:
+    """Say whether the mask surely is the lower triangle that starts at the first query and the first key."""
+    band = _joint_band(predicate, geometry)
+    if (
+        band is None
+        or band.upper is None
+        or isinstance(geometry.q_offset, Tensor)
+        or isinstance(geometry.kv_offset, Tensor)
+    ):
+        return False
+    shift = geometry.kv_offset - geometry.q_offset
+    # Relative indices: j' - i' = j - i - shift, at least 1 - q_length.
+    return is_known(band.upper == shift) and (
+        band.lower is None or is_known(band.lower - shift <= 1 - geometry.q_length)
+    )
+
+
+def leaves_no_empty_row(predicate: Predicate, geometry: Geometry) -> bool:
+    """Say whether every query surely sees some key."""
+    if isinstance(predicate, Disjunction) and any(
+        leaves_no_empty_row(operand, geometry) for operand in predicate.operands
+    ):
+        return True
+    band, queries, keys = _joint_band(predicate, geometry), _query_range(geometry), _key_range(geometry)
+    if band is None or not is_known(geometry.kv_length > 0):
+        return False
+    if band.lower is not None and band.upper is not None and not is_known(band.lower <= band.upper):
+        return False
+    # Row i sees the keys of [i + lower, i + upper]: the last row must start before the keys end, the first end after they start.
+    starts = band.lower is None or (
+        queries.last is not None and keys.last is not None and is_known(queries.last + band.lower <= keys.last)
+    )
+    ends = band.upper is None or (keys.first is not None and is_known(queries.first + band.upper >= keys.first))
+    return starts and ends
+
+
+def band_of(predicate: Predicate) -> Band | None:
+    """The diagonal band that a predicate is, or None where it is not one or depends on data."""
+    if isinstance(predicate, Pattern):
+        return predicate.band()
+    if isinstance(predicate, Negation):
+        return _outside(band_of(predicate.operand))
+    if isinstance(predicate, Conjunction | Disjunction):
+        join = _intersection if isinstance(predicate, Conjunction) else _union
+        band = band_of(predicate.operands[0])
+        for operand in predicate.operands[1:]:
+            band = join(band, band_of(operand))
+        return band
+    return None
+
+
+class _Range(NamedTuple):
+    """Bounds on absolute indices that hold whatever the values of tensor offsets; None: not known."""
+
+    first: int
+    last: int | None
+
+
+def _query_range(geometry: Geometry) -> _Range:
+    return _range(geometry.q_offset, geometry.q_length)
+
+
+def _key_range(geometry: Geometry) -> _Range:
+    return _range(geometry.kv_offset, geometry.kv_length)
+
+
+def _range(offset: int | Tensor, length: int) -> _Range:
+    return _Range(0, None) if isinstance(offset, Tensor) else _Range(offset, offset + length - 1)
+
+
+def _covers(band: Band, geometry: Geometry) -> bool:
+    queries, keys = _query_range(geometry), _key_range(geometry)
+    # Every j - i lies in [keys.first - queries.last, keys.last - queries.first].
+    low = band.lower is None or (queries.last is not None and is_known(band.lower <= keys.first - queries.last))
+    high = band.upper is None or (keys.last is not None and is_known(band.upper >= keys.last - queries.first))
+    return (low and high) or is_known(geometry.q_length == 0) or is_known(geometry.kv_length == 0)
+
+
+def _joint_band(predicate: Predicate, geometry: Geometry) -> Band | None:
+    if not isinstance(predicate, Conjunction):
+        return band_of(predicate)
+    band: Band | None = _EVERYTHING
+    for operand in predicate.operands:
+        if not hides_nothing(operand, geometry):
+            band = _intersection(band, _joint_band(operand, geometry))
+    return band
+
+
+def _intersection(left: Band | None, right: Band | None) -> Band | None:
+    if left is None or right is None:
+        return None
+    lowers = [bound for bound in (left.lower, right.lower) if bound is not None]
+    uppers = [bound for bound in (left.upper, right.upper) if bound is not None]
+    return Band(max(lowers, default=None), min(uppers, default=None))
+
+
+def _union(left: Band | None, right: Band | None) -> Band | None:
+    if left is None or right is None:
+        return None
+    if _is_empty(left):
+        return right
+    if _is_empty(right):
+        return left
+    if _lies_before(left, right) or _lies_before(right, left):
+        return None
+    lower = None if left.lower is None or right.lower is None else min(left.lower, right.lower)
+    upper = None if left.upper is None or right.upper is None else max(left.upper, right.upper)
+    return Band(lower, upper)
+
+
+def _outside(band: Band | None) -> Band | None:
+    if band is None:
+        return None
+    if _is_empty(band):
+        return _EVERYTHING
+    if band.lower is None:
+        return _NOTHING if band.upper is None else Band(band.upper + 1, None)
+    return Band(None, band.lower - 1) if band.upper is None else None
+
+
+def _is_empty(band: Band) -> bool:
+    return band.lower is not None and band.upper is not None and band.lower > band.upper
+
+
+def _lies_before(left: Band, right: Band) -> bool:
+    # With a gap: two bands that touch are one.
+    return left.upper is not None and right.lower is not None and left.upper + 1 < right.lower

@@ -1,0 +1,105 @@
+"""The shared tables of mask representations and of mask patterns."""
+
+import inspect
+from typing import Any
+
+from headstock.errors import InvalidComponent
+from headstock.masks.contract import MaskPattern, MaskRepresentation
+from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
+from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense
+from headstock.registry import Interface, Registry
+
+
+def check_representation(name: str, component: Any) -> None:
+    """Refuse what cannot be called as `component(mask, geometry, dtype=..., device=...)`.
+
+    Raises:
+        InvalidComponent: it cannot.
+    """
+    if not callable(component) or not _takes(component, None, None, dtype=None, device=None):
+        raise InvalidComponent(
+            f"mask representation {name!r} must be a function (mask, geometry, *, dtype, device), got {_described(component)}; "
+            "take these four, `dtype` and `device` as keywords"
+        )
+
+
+def check_pattern(name: str, component: Any) -> None:
+    """Refuse what cannot be a function of a pattern's arguments.
+
+    Raises:
+        InvalidComponent: it is not callable.
+    """
+    if not callable(component):
+        raise InvalidComponent(
+            f"mask pattern {name!r} must be a function that returns a Mask, got {component!r}; "
+            "register the function, not the mask that it returns"
+        )
+
+
+def _takes(function: Any, *arguments: Any, **keywords: Any) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-in functions have no signature to read
+        return True
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def _described(component: Any) -> str:
+    return (
+        f"{getattr(component, '__name__', component)}{inspect.signature(component)}"
+        if callable(component)
+        else repr(component)
+    )
+
+
+MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
+    "mask representation",
+    check=check_representation,
+    home=(__name__, "MASK_REPRESENTATIONS"),
+    builtins={
+        "additive": to_additive,
+        "causal_or_dense": to_causal_or_dense,
+        "dense": to_dense,
+        # The keys that transformers' attention functions go by.
+        "eager": to_additive,
+        "sdpa": to_causal_or_dense,
+    },
+)
+
+# The entry point group `headstock.masks` holds patterns: what a plug-in author calls a mask.
+MASK_PATTERNS: Registry[MaskPattern] = Registry(
+    "mask pattern",
+    check=check_pattern,
+    entry_points="headstock.masks",
+    home=(__name__, "MASK_PATTERNS"),
+    builtins={
+        "bidirectional": bidirectional,
+        "causal": causal,
+        "padding": padding,
+        "sliding_window": sliding_window,
+    },
+)
+
+
+class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRESENTATIONS):
+    """Mask representations by name: functions `(mask, geometry, *, dtype, device)`, exact or refused.
+
+    >>> sorted(AttentionMaskInterface())
+    ['additive', 'causal_or_dense', 'dense', 'eager', 'sdpa']
+    """
+
+
+class MaskPatternInterface(Interface[MaskPattern], registry=MASK_PATTERNS):
+    """Mask patterns by name: functions of the pattern's own arguments that return a `Mask`.
+
+    >>> MaskPatternInterface()["sliding_window"](512)
+    sliding_window(size=512)
+    """
+
+
+ALL_MASK_ATTENTION_FUNCTIONS = AttentionMaskInterface()
+ALL_MASK_PATTERNS = MaskPatternInterface()
