@@ -1,0 +1,109 @@
+"""The README tells the truth: its code runs, its journeys are short, its names and files exist."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
+README = PAGES["README.md"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+JOURNEYS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+REGISTRIES: list[tuple[str, str]] = re.findall(r"^\| (`.+?`) \| .+? \| `([\w.]+)` \|$", README, re.MULTILINE)
+TARGETS = sorted(set(re.findall(r"^make (\w+) ", "\n".join(PAGES.values()), re.MULTILINE)))
+
+
+def journey(line: str) -> str:
+    (found,) = [each for each in JOURNEYS if line in each]
+    return found
+
+
+def in_a_fresh_interpreter(code: str) -> str:
+    """What `code` prints where warnings are errors; a failure shows its traceback."""
+    run = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_there_are_three_journeys() -> None:
+    assert len(JOURNEYS) == 3
+
+
+@pytest.mark.parametrize("code", JOURNEYS, ids=["register", "checkpoint", "override"])
+def test_a_journey_takes_at_most_ten_lines_beside_its_imports(code: str) -> None:
+    tree = ast.parse(code)
+    imports = sum(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)
+    assert len([line for line in code.splitlines() if line.strip()]) - imports <= 10
+
+
+def test_a_registered_function_runs_under_its_causal_mask() -> None:
+    check = (
+        "assert output.shape == (2, 4, 16, 8)\n"
+        "again = attend(*(value := torch.randn(3, 2, 4, 16, 8)), mask=causal(), implementation='cosine')\n"
+        "torch.testing.assert_close(again[:, :, 0], value[2][:, :, 0])  # the first query sees the first key alone\n"
+    )
+    in_a_fresh_interpreter(journey("AttentionInterface.register") + check)
+
+
+def test_the_checkpointed_model_has_the_gradients_of_the_plain_one() -> None:
+    check = (
+        "values = torch.randn(2, 64)\n"
+        "grads = []\n"
+        "for policy in ('full', None):\n"
+        "    model.zero_grad()\n"
+        "    set_gradient_checkpointing(model, policy=policy)\n"
+        "    model(values).sum().backward()\n"
+        "    grads.append([each.grad.clone() for each in model.parameters()])\n"
+        "torch.testing.assert_close(*grads, rtol=0, atol=0)\n"
+    )
+    assert "full" in in_a_fresh_interpreter(journey("set_gradient_checkpointing") + check)
+
+
+def test_an_override_is_told_as_local_shared_and_scope() -> None:
+    printed = in_a_fresh_interpreter(journey("override") + "print('---', second.attention.where('sdpa'))\n")
+    inside, after = printed.split("---")
+    first, second, scoped = inside.strip().split("\n'sdpa'")
+    assert "local" in first
+    assert "eager" in first
+    assert "shared" in second
+    assert "local" not in second
+    assert "scope" in scoped
+    assert "scope" not in after
+
+
+def test_the_table_of_registries_is_read() -> None:
+    assert len(REGISTRIES) == 5
+
+
+@pytest.mark.parametrize(("names", "module"), REGISTRIES, ids=lambda text: text.split("`")[1] if "`" in text else text)
+def test_the_registries_named_exist_where_the_table_says(names: str, module: str) -> None:
+    interface, shared = (getattr(importlib.import_module(module), name) for name in re.findall(r"`(\w+)`", names))
+    assert isinstance(shared, interface)
+    assert len(shared) > 0
+    for name in re.findall(r"`(\w+)`", names):
+        assert hasattr(importlib.import_module("headstock"), name)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_commands_named_are_targets(target: str) -> None:
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", PAGES[page])
+    assert [each for each in links if not each.startswith("https://") and not (ROOT / each).exists()] == []
+
+
+def test_the_places_named_for_contributions_exist() -> None:
+    there = re.sub(r"## Add a RoPE variant.*?(?=^## )", "", PAGES["CONTRIBUTING.md"], flags=re.DOTALL | re.MULTILINE)
+    places = re.findall(r"`(src/[\w/]+\.py|tests/[\w/]+\.py)`", there)
+    folders = {Path(each).parent if "NAME" in each else Path(each) for each in places}
+    assert len(folders) > 6
+    assert [each for each in sorted(folders) if not (ROOT / each).exists()] == []
