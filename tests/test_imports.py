@@ -121,7 +121,7 @@ def test_no_module_imports_itself_through_others() -> None:
     for each in OWN:
         if each.place != "typing":
             graph[each.importer].add(each.imported)
-    assert cycle(graph) == []
+    assert " -> ".join(cycle(graph)) == ""
 
 
 def test_the_registry_knows_no_torch() -> None:
@@ -179,4 +179,5 @@ def test_every_module_can_be_the_first_one_imported() -> None:
         "    if os.waitpid(child, 0)[1]:\n"
         "        print(name)\n"
     )
-    assert (done.stdout, done.stderr) == ("", "")
+    assert done.stdout.split() == [], done.stderr
+    assert done.stderr == ""
