@@ -1,0 +1,39 @@
+"""Attention by name: one signature, what each function can do, and the way in that never drops what was asked for."""
+
+from headstock.attention.choice import AUTO
+from headstock.attention.contract import (
+    FEATURES,
+    AttentionCore,
+    AttentionFunction,
+    AttentionOutput,
+    Contract,
+    check_attention,
+    contract_of,
+)
+from headstock.attention.eager import eager_attention
+from headstock.attention.explain import Explanation, explain
+from headstock.attention.front import attend, call_attention
+from headstock.attention.merge import merge
+from headstock.attention.sdpa import sdpa_attention
+from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
+
+__all__ = [
+    "ALL_ATTENTION_FUNCTIONS",
+    "ATTENTION_FUNCTIONS",
+    "AUTO",
+    "FEATURES",
+    "AttentionCore",
+    "AttentionFunction",
+    "AttentionInterface",
+    "AttentionOutput",
+    "Contract",
+    "Explanation",
+    "attend",
+    "call_attention",
+    "check_attention",
+    "contract_of",
+    "eager_attention",
+    "explain",
+    "merge",
+    "sdpa_attention",
+]

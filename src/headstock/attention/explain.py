@@ -1,0 +1,186 @@
+"""`explain`: which implementation a call would run and why not the others, told before anything runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstock.attention.adapter import prepared_mask, request_of
+from headstock.attention.choice import AUTO, RANKING, choose, reasons_against
+from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.request import Request
+from headstock.attention.shapes import check_inputs
+from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
+from headstock.errors import BrokenPlugin, UnsupportedFeature
+from headstock.masks import Geometry, Mask, PreparedMask, prepare
+
+__all__ = ["Explanation", "explain"]
+
+_ROWS = 1024
+"""Query rows of a mask that are looked at together, so that the density of a long mask takes bounded memory."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a call would do.
+
+    Attributes:
+        chosen: the name of the implementation.
+        rejected: each other name with the reasons against it.
+        representation: the form in which the chosen one is given the mask, None where there is no mask.
+        density: visible pairs of query and key, as a share of all.
+        bytes: memory that the representation of the mask takes.
+    """
+
+    chosen: str
+    rejected: dict[str, tuple[str, ...]]
+    representation: str | None
+    density: float
+    bytes: int
+
+    def __str__(self) -> str:
+        form = "no mask" if self.representation is None else f"mask as {self.representation}, {self.bytes:,} bytes"
+        rows = [(self.chosen, f"chosen: {form}, {self.density:.1%} of the pairs visible")]
+        rows += [(name, "; ".join(reasons)) for name, reasons in self.rejected.items()]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def explain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask | PreparedMask | Tensor | None = None,
+    implementation: str = AUTO,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    bias: Tensor | None = None,
+    q_offset: Any = None,
+    return_lse: bool = False,
+    return_weights: bool = False,
+    interface: Mapping[str, AttentionFunction] | None = None,
+) -> Explanation:
+    """What `attend` with the same arguments would run, and each other implementation with the reasons against it.
+
+    No attention is computed. The shapes are those of `attend`.
+
+    Raises:
+        UnknownName, UnsupportedFeature, InvalidShape, InvalidConfig: as `attend` would.
+
+    Example:
+        >>> import torch
+        >>> from headstock.masks import causal
+        >>> query, key, value = torch.randn(3, 1, 2, 5, 8)
+        >>> told = explain(query, key, value, mask=causal(), softcap=30.0)
+        >>> told.chosen, told.rejected["sdpa"], told.density, told.bytes
+        ('eager', ('does not honour softcap',), 0.6, 25)
+    """
+    request = request_of(
+        query,
+        scaling=scaling,
+        dropout=dropout,
+        softcap=softcap,
+        sinks=sinks,
+        bias=bias,
+        log_sum_exp=return_lse,
+        weights=return_weights,
+    )
+    check_inputs(query, key, value, sinks, bias)
+    table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
+    prepared = prepared_mask(mask, query, key, q_offset=q_offset)
+    against = _all_reasons(table, request, masked=prepared is not None)
+    chosen = _chosen(table, implementation, request, against, masked=prepared is not None)
+    representation = None if prepared is None else contract_of(table[chosen]).mask
+    return Explanation(
+        chosen,
+        {
+            name: reasons or (_outranked(name, chosen, implementation),)
+            for name, reasons in against.items()
+            if name != chosen
+        },
+        representation,
+        _density(prepared),
+        _bytes(prepared, representation, query.dtype),
+    )
+
+
+def _all_reasons(
+    table: Mapping[str, AttentionFunction], request: Request, *, masked: bool
+) -> dict[str, tuple[str, ...]]:
+    against: dict[str, tuple[str, ...]] = {}
+    for name in sorted(
+        table, key=lambda entry: (entry not in RANKING, RANKING.index(entry) if entry in RANKING else 0)
+    ):
+        try:
+            against[name] = reasons_against(contract_of(table[name]), request, masked=masked)
+        except BrokenPlugin as error:
+            against[name] = (str(error),)
+    return against
+
+
+def _chosen(
+    table: Mapping[str, AttentionFunction],
+    implementation: str,
+    request: Request,
+    against: Mapping[str, tuple[str, ...]],
+    *,
+    masked: bool,
+) -> str:
+    if implementation == AUTO:
+        return choose(table, request, masked=masked)
+    contract_of(table[implementation])
+    if against[implementation]:
+        raise UnsupportedFeature(
+            f"attention function {implementation!r} must honour what the call asks for, but it "
+            f"{', '.join(against[implementation])}; choose another implementation"
+        )
+    return implementation
+
+
+def _outranked(name: str, chosen: str, implementation: str) -> str:
+    if implementation != AUTO:
+        return f"eligible, but {chosen!r} was named"
+    if name in RANKING:
+        return f"eligible, but {chosen!r} comes first"
+    return "eligible, but auto tries the built-in functions alone; name it to run it"
+
+
+def _density(prepared: PreparedMask | None) -> float:
+    if prepared is None:
+        return 1.0
+    rows, keys = prepared.geometry.q_length, prepared.geometry.kv_length
+    if rows == 0 or keys == 0:
+        return 0.0
+    shares = [
+        _rows_of(prepared, start).float().mean().item() * min(_ROWS, rows - start) for start in range(0, rows, _ROWS)
+    ]
+    return round(sum(shares) / rows, 12)
+
+
+def _rows_of(prepared: PreparedMask, start: int) -> Tensor:
+    """Which pairs are visible in a few query rows; a mask that was given as a tensor exists already and is cut."""
+    if prepared.given is not None:
+        rows = prepared.given[:, :, start : start + _ROWS]
+        return rows if rows.dtype == torch.bool else rows > torch.finfo(rows.dtype).min
+    whole = prepared.geometry
+    count = min(_ROWS, whole.q_length - start)
+    part = Geometry(
+        whole.batch_size, count, whole.kv_length, whole.q_offset + start, whole.kv_offset, heads=whole.heads
+    )
+    return prepare(prepared.mask, part, device=prepared.device).dense()
+
+
+def _bytes(prepared: PreparedMask | None, representation: str | None, dtype: torch.dtype) -> int:
+    """Bytes of the representation, told from that of the first query rows."""
+    if prepared is None or representation in (None, "none"):
+        return 0
+    if representation == "causal_or_dense" and prepared.without_tensor() is not None:
+        return 0
+    first, whole = _rows_of(prepared, 0), prepared.geometry
+    entries = first.shape[0] * first.shape[1] * whole.q_length * whole.kv_length
+    return entries * (dtype.itemsize if representation == "additive" or prepared.is_additive else 1)

@@ -1,0 +1,31 @@
+"""The shared table of attention functions and the overlays over it."""
+
+from headstock.attention.contract import AttentionFunction, check_attention
+from headstock.attention.eager import eager
+from headstock.attention.sdpa import sdpa
+from headstock.registry import Interface, Registry
+
+__all__ = ["ALL_ATTENTION_FUNCTIONS", "ATTENTION_FUNCTIONS", "AttentionInterface"]
+
+ATTENTION_FUNCTIONS: Registry[AttentionFunction] = Registry(
+    "attention function",
+    check=check_attention,
+    builtins={"eager": eager, "sdpa": sdpa},
+    entry_points="headstock.attention",
+    home=(__name__, "ATTENTION_FUNCTIONS"),
+)
+
+
+class AttentionInterface(Interface[AttentionFunction], registry=ATTENTION_FUNCTIONS):
+    """One model's attention functions: its own entries over the shared ones.
+
+    Example:
+        >>> local = AttentionInterface()
+        >>> local["sdpa"] = local["eager"]
+        >>> local.where("sdpa").layer, local.where("eager").layer
+        ('local', 'shared')
+    """
+
+
+ALL_ATTENTION_FUNCTIONS = AttentionInterface()
+"""The shared attention functions, under the name that transformers gives them."""
