@@ -1,11 +1,11 @@
-"""Masks, written once: predicates of four indices, their algebra, and every representation told from the one predicate."""
+"""Masks, written once: predicates of four indices, their algebra, and every representation of the one predicate."""
 
 from headstock.masks.contract import CausalOrDense, Predicate
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
 from headstock.masks.prepared import PreparedMask, prepare
-from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense
+from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
 from headstock.masks.table import (
     ALL_MASK_ATTENTION_FUNCTIONS,
     ALL_MASK_PATTERNS,
@@ -31,4 +31,5 @@ __all__ = [
     "to_additive",
     "to_causal_or_dense",
     "to_dense",
+    "to_dense_or_additive",
 ]

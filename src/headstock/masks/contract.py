@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from headstock.masks.mask import Mask
     from headstock.masks.prepared import PreparedMask
 
-#: One index, or a tensor of them (0-dim under `torch.vmap`, any broadcastable shape otherwise).
-Index: TypeAlias = int | torch.SymInt | Tensor
+#: One index, or a tensor of them: 0-dim under `torch.vmap`, any broadcastable shape otherwise.
+Index: TypeAlias = Any
 
-#: What a predicate says: True = the query may attend to the key.
-Verdict: TypeAlias = bool | torch.SymBool | Tensor
+#: What a predicate says, in the form of its indices: True = the query may attend to the key.
+Verdict: TypeAlias = Any
 
-#: `(batch_idx, head_idx, q_idx, kv_idx) -> bool`, absolute indices, scalar meaning.
-Predicate: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+#: `(batch_idx, head_idx, q_idx, kv_idx) -> bool` of absolute indices, with scalar meaning.
+Predicate: TypeAlias = Callable[[Index, Index, Index, Index], Verdict]
+
+Device: TypeAlias = torch.device | str | None
 
 
 class CausalOrDense(NamedTuple):
-    """What `scaled_dot_product_attention` takes: a dense boolean mask, or none and its own `is_causal`."""
+    """What `scaled_dot_product_attention` takes: a mask to apply, or none and its own `is_causal`."""
 
     attention_mask: Tensor | None
     is_causal: bool
@@ -32,16 +34,13 @@ class MaskRepresentation(Protocol):
     """A function from a mask and a geometry to one representation, exact or refused."""
 
     def __call__(
-        self,
-        mask: "Mask | PreparedMask",
-        geometry: "Geometry",
-        *,
-        dtype: torch.dtype,
-        device: torch.device | None = None,
-    ) -> Any: ...
+        self, mask: "Mask | PreparedMask", geometry: "Geometry", *, dtype: torch.dtype, device: Device = None
+    ) -> Any:
+        """Represent `mask` in `geometry`; `dtype` is that of the query, `device` where the query lies."""
 
 
 class MaskPattern(Protocol):
     """A function of a pattern's own arguments that returns a `Mask`."""
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> "Mask": ...
+    def __call__(self, *arguments: Any, **keywords: Any) -> "Mask":
+        """Make the mask."""

@@ -16,12 +16,12 @@ class Geometry:
     """The queries and keys that a mask is asked about, as absolute indices.
 
     Queries are `q_offset .. q_offset + q_length - 1` and keys `kv_offset .. kv_offset + kv_length - 1`. An offset is an
-    int, a 0-dim integer tensor, or an integer tensor `[batch]` with one offset per row. Lengths may be 0, and lengths and
-    int offsets may be symbolic while compiling.
+    int, a 0-dim integer tensor, or an integer tensor `[batch]` with one offset per row. Lengths may be 0, and lengths
+    and int offsets may be symbolic while compiling.
 
     Raises:
-        InvalidShape: a length or an offset is negative, not an integer, or of the wrong shape. The values of tensor offsets
-            are looked at in eager mode only.
+        InvalidShape: a length or an offset is negative, not an integer, or of the wrong shape. The values of tensor
+            offsets are looked at in eager mode only.
 
     >>> Geometry(batch_size=2, q_length=1, kv_length=5, q_offset=4).q_idx()
     tensor([[4]])
@@ -107,7 +107,7 @@ def _absolute(length: int, offset: int | Tensor, device: torch.device | str | No
     relative = torch.arange(length, device=device)
     if not isinstance(offset, Tensor):
         return (relative + offset)[None]
-    # [rows | 1, 1] + [length]
+    # [batch | 1, 1] and [length] make [batch | 1, length].
     return offset.to(relative.device, torch.int64).reshape(-1, 1) + relative
 
 

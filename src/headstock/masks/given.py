@@ -10,7 +10,8 @@ from torch import Tensor
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.geometry import Geometry
-from headstock.masks.predicate import Pattern, text_of
+from headstock.masks.node import text_of_value
+from headstock.masks.predicate import Pattern
 from headstock.masks.tracing import is_readable
 
 
@@ -23,7 +24,8 @@ class Given(Pattern):
     entries: Bool[Tensor, "rows heads queries keys"]
     geometry: Geometry
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """The entry at the indices relative to the geometry."""
         query = q_idx - _offset_of(self.geometry.q_offset, batch_idx)
         key = kv_idx - _offset_of(self.geometry.kv_offset, batch_idx)
         position = (batch_idx, head_idx, query, key)
@@ -32,12 +34,15 @@ class Given(Pattern):
         ]
 
     def arguments(self) -> dict[str, Any]:
+        """`entries`."""
         return {"entries": self.entries}
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """`entries`."""
         return (self.entries,)
 
     def check(self, geometry: Geometry) -> None:
+        """Refuse any other geometry: the entries are relative to theirs."""
         if geometry is not self.geometry and geometry != self.geometry:
             raise InvalidShape(
                 f"{self!r} must be used in the geometry it was given for, {self.geometry}, got {geometry}; "
@@ -60,15 +65,16 @@ def check_given(values: Tensor, geometry: Geometry) -> Tensor:
     if values.ndim == 2:
         if tuple(values.shape) != (queries, keys):
             raise InvalidShape(
-                f"a mask tensor of two dimensions must be [queries, keys], [{queries}, {keys}], got {list(values.shape)}; "
-                "keys to see in each batch row, [batch, keys], are `padding(keep)`"
+                f"a mask tensor of two dimensions must be [queries, keys], [{queries}, {keys}], "
+                f"got {list(values.shape)}; keys to see in each batch row, [batch, keys], are `padding(keep)`"
             )
         return values[None, None]
     allowed = ((1, batch_size), (1, heads), (1, queries), (1, keys))
     if values.ndim != 4 or any(size not in sizes for size, sizes in zip(values.shape, allowed, strict=True)):
         raise InvalidShape(
             "a mask tensor must be [queries, keys] or broadcast to [batch, heads, queries, keys], "
-            f"{list(geometry.shape)}, got {list(values.shape)}; give it a dimension of size 1 for what it does not tell apart"
+            f"{list(geometry.shape)}, got {list(values.shape)}; "
+            "give it a dimension of size 1 for what it does not tell apart"
         )
     return values.expand(-1, -1, queries, keys)
 
@@ -95,12 +101,12 @@ def visible_of(values: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
     """An additive mask as a boolean one.
 
     Raises:
-        UnsupportedFeature: it holds other values than 0 and the hiding ones, or its values cannot be read while compiling.
+        UnsupportedFeature: it holds other values than 0 and the hiding ones, or its values cannot be read (compiling).
     """
     rule = "a floating mask must hold nothing but 0 and the lowest finite value or -inf to be read as a boolean one"
     advice = "pass a boolean mask, or use an attention function that takes an additive one"
     if not is_readable(values):
-        raise UnsupportedFeature(f"{rule}, got {text_of(values)} whose values cannot be read here; {advice}")
+        raise UnsupportedFeature(f"{rule}, got {text_of_value(values)} whose values cannot be read here; {advice}")
     hidden = hidden_of(values)
     other = values[~hidden & (values != 0)]
     if other.numel():

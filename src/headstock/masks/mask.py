@@ -1,25 +1,25 @@
-"""`Mask`: a predicate over four indices, with an algebra."""
+"""`Mask`: a predicate of four indices, with an algebra."""
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 
 from headstock.errors import InvalidComponent
-from headstock.masks.contract import Predicate, Verdict
-from headstock.masks.predicate import Conjunction, Disjunction, Negation, name_of, same_part, hash_of_part, text_of
+from headstock.masks.contract import Index, Predicate, Verdict
+from headstock.masks.node import hash_of, name_of, same, text_of
+from headstock.masks.predicate import Conjunction, Disjunction, Junction, Negation
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask:
-    """What may attend to what: a function `(batch_idx, head_idx, q_idx, kv_idx) -> bool` of absolute indices, True = may attend.
+    """What may attend to what: a function `(batch_idx, head_idx, q_idx, kv_idx) -> bool` of absolute indices.
 
-    Its meaning is scalar: what the function says of one quadruple, as under `torch.vmap` (FlexAttention's `mask_mod`). Masks
-    combine with `&`, `|` and `~`, print as they are written, and are equal when their structure is (tensors by
-    content, functions by identity). A mask never changes.
+    True = the query may attend to the key. The meaning is scalar: what the function says of one quadruple, as under
+    `torch.vmap` (FlexAttention's `mask_mod`). Masks combine with `&`, `|` and `~`, print as they are written, and are
+    equal where their structure is, tensors by content and functions by identity. A mask never changes.
 
     Raises:
         InvalidComponent: the predicate is not a function of four indices.
@@ -39,22 +39,29 @@ class Mask:
         elif not torch.compiler.is_compiling():
             _check_predicate(self.predicate)
 
-    def __call__(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Verdict:
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
         """Say whether the query may attend to the key."""
-        verdict: Verdict = self.predicate(batch_idx, head_idx, q_idx, kv_idx)
-        return verdict
+        return self.predicate(batch_idx, head_idx, q_idx, kv_idx)
 
-    def __and__(self, other: "Mask") -> "Mask":
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return Mask(Conjunction((*_operands(self, Conjunction), *_operands(other, Conjunction))))
+    def __and__(self, other: object) -> "Mask":
+        return _joined(self, other, Conjunction) if isinstance(other, Mask) else NotImplemented
 
-    def __or__(self, other: "Mask") -> "Mask":
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return Mask(Disjunction((*_operands(self, Disjunction), *_operands(other, Disjunction))))
+    def __or__(self, other: object) -> "Mask":
+        return _joined(self, other, Disjunction) if isinstance(other, Mask) else NotImplemented
 
     def __invert__(self) -> "Mask":
+        return self.complement()
+
+    def complement(self) -> "Mask":
+        """The mask that shows what this one hides: `~mask`, in words that `torch.compile` can trace.
+
+        Dynamo (torch 2.13) cannot trace `~` on any object of a class written in Python. It is needed only where the
+        mask is put together inside a compiled function.
+
+        >>> from headstock.masks import causal
+        >>> causal().complement() == ~causal()
+        True
+        """
         inner = self.predicate
         return Mask(inner.operand if isinstance(inner, Negation) else Negation(inner))
 
@@ -66,32 +73,25 @@ class Mask:
         return text_of(self.predicate)
 
     def __eq__(self, other: object) -> bool:
-        return same_part(self.predicate, other.predicate) if isinstance(other, Mask) else NotImplemented
+        return same(self.predicate, other.predicate) if isinstance(other, Mask) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(("Mask", hash_of_part(self.predicate)))
+        return hash(("Mask", hash_of(self.predicate)))
 
 
-def leaves(predicate: Predicate) -> Iterator[Predicate]:
-    """Every pattern and plain function that a predicate is built of, in order."""
-    if isinstance(predicate, Conjunction | Disjunction):
-        for operand in predicate.operands:
-            yield from leaves(operand)
-    elif isinstance(predicate, Negation):
-        yield from leaves(predicate.operand)
-    else:
-        yield predicate
+def _joined(left: Mask, right: Mask, junction: type[Junction]) -> Mask:
+    return Mask(junction((*_operands(left, junction), *_operands(right, junction))))
 
 
-def _operands(mask: Mask, connective: type[Conjunction] | type[Disjunction]) -> tuple[Predicate, ...]:
-    inner = mask.predicate
-    return inner.operands if isinstance(inner, connective) else (inner,)
+def _operands(mask: Mask, junction: type[Junction]) -> tuple[Predicate, ...]:
+    # Both connectives are associative, and nested ones of a kind are one.
+    return mask.predicate.operands if isinstance(mask.predicate, junction) else (mask.predicate,)
 
 
 def _check_predicate(predicate: object) -> None:
-    rule = "must be a function (batch_idx, head_idx, q_idx, kv_idx) -> bool"
+    rule = "a mask's predicate must be a function (batch_idx, head_idx, q_idx, kv_idx) -> bool"
     if not callable(predicate):
-        raise InvalidComponent(f"a mask's predicate {rule}, got {predicate!r}; a tensor goes to `prepare` as it is")
+        raise InvalidComponent(f"{rule}, got {predicate!r}; pass a tensor to `prepare` as it is")
     try:
         signature = inspect.signature(predicate)
     except ValueError:  # some built-in functions have no signature to read
@@ -99,6 +99,4 @@ def _check_predicate(predicate: object) -> None:
     try:
         signature.bind(0, 0, 0, 0)
     except TypeError as error:
-        raise InvalidComponent(
-            f"a mask's predicate {rule}, got {name_of(predicate)}{signature}; take four indices"
-        ) from error
+        raise InvalidComponent(f"{rule}, got {name_of(predicate)}{signature}; take the four indices") from error

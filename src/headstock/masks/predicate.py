@@ -1,66 +1,38 @@
-"""What a `Mask` is built of: named patterns as leaves, plain functions as leaves, and the three connectives."""
+"""What a `Mask` is built of: named patterns and plain functions as leaves, joined by the three connectives."""
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
-from functools import partial, reduce
+from functools import reduce
 from operator import and_, or_
-from types import MethodType
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from headstock.masks.contract import Index, Predicate, Verdict
 from headstock.masks.geometry import Geometry
+from headstock.masks.node import Node, same, text_of, text_of_value
 
 
 class Band(NamedTuple):
-    """The diagonal band `lower <= j - i <= upper` (None: no bound) that a pattern is, whatever its data."""
+    """A diagonal band: visible where lower <= j - i <= upper, with None for no bound."""
 
     lower: int | None
     upper: int | None
-
-
-class Node(ABC):
-    """A predicate that knows its own structure: compared, hashed and printed by it."""
-
-    @abstractmethod
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
-        """Say whether the query may attend to the key."""
-
-    @abstractmethod
-    def parts(self) -> tuple[Any, ...]:
-        """What this node consists of, in order."""
-
-    @property
-    def __name__(self) -> str:
-        return repr(self)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if type(self) is not type(other) or not isinstance(other, Node):
-            return NotImplemented if not isinstance(other, Node) else False
-        mine, theirs = self.parts(), other.parts()
-        return len(mine) == len(theirs) and all(map(same_part, mine, theirs))
-
-    def __hash__(self) -> int:
-        return hash((type(self).__name__, *map(hash_of_part, self.parts())))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pattern(Node):
     """A named leaf: a frozen dataclass whose fields are the pattern's arguments.
 
-    `__call__` must give the same answer for scalars and for broadcast index tensors, since it is evaluated by broadcasting.
+    `__call__` must say the same of broadcast index tensors as of scalars, since a pattern is evaluated by broadcasting.
     """
 
     name: ClassVar[str]
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments by name, those at their default left out."""
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
-        return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
+        """The arguments by name, without those at their default."""
+        given = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
+        return {name: value for name, value, default in given if default is MISSING or not same(value, default)}
 
     def parts(self) -> tuple[Any, ...]:
         """Every argument, in order."""
@@ -71,46 +43,49 @@ class Pattern(Node):
         return ()
 
     def band(self) -> Band | None:
-        """The diagonal band that the pattern is, or None where it is not one or depends on data."""
+        """The diagonal band that the pattern is whatever its data, None where it is none."""
         return None
 
     def check(self, geometry: Geometry) -> None:
         """Refuse a geometry that the arguments do not cover."""
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={text_of(value)}' for key, value in self.arguments().items())})"
+        return f"{self.name}({', '.join(f'{key}={text_of_value(value)}' for key, value in self.arguments().items())})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Conjunction(Node):
-    """Visible where every operand says so."""
+class Junction(Node):
+    """Several predicates, joined."""
 
     operands: tuple[Predicate, ...]
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
-        return reduce(and_, [operand(batch_idx, head_idx, q_idx, kv_idx) for operand in self.operands])
+    join: ClassVar[Callable[[Verdict, Verdict], Verdict]]
+
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """Join what the operands say."""
+        return reduce(type(self).join, [operand(batch_idx, head_idx, q_idx, kv_idx) for operand in self.operands])
 
     def parts(self) -> tuple[Predicate, ...]:
+        """The operands."""
         return self.operands
 
+
+class Conjunction(Junction):
+    """Visible where every operand says so."""
+
+    join = and_
+
     def __repr__(self) -> str:
+        # `&` binds closer than `|`.
         return " & ".join(
-            f"({text})" if isinstance(operand, Disjunction) else text
-            for operand, text in ((operand, text_of(operand)) for operand in self.operands)
+            f"({text_of(each)})" if isinstance(each, Disjunction) else text_of(each) for each in self.operands
         )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Disjunction(Node):
-    """Visible where any operand says so."""
+class Disjunction(Junction):
+    """Visible where some operand says so."""
 
-    operands: tuple[Predicate, ...]
-
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
-        return reduce(or_, [operand(batch_idx, head_idx, q_idx, kv_idx) for operand in self.operands])
-
-    def parts(self) -> tuple[Predicate, ...]:
-        return self.operands
+    join = or_
 
     def __repr__(self) -> str:
         return " | ".join(map(text_of, self.operands))
@@ -118,61 +93,36 @@ class Disjunction(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Negation(Node):
-    """Visible where the operand says it is not."""
+    """Visible where the operand says that it is not."""
 
     operand: Predicate
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
-        verdict: Verdict = self.operand(batch_idx, head_idx, q_idx, kv_idx)
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """Turn what the operand says."""
+        verdict = self.operand(batch_idx, head_idx, q_idx, kv_idx)
         # ~True is -2
-        return ~verdict if isinstance(verdict, Tensor) else not verdict
+        return (not verdict) if isinstance(verdict, bool) else ~verdict
 
     def parts(self) -> tuple[Predicate, ...]:
+        """The operand."""
         return (self.operand,)
 
     def __repr__(self) -> str:
-        bare = not isinstance(self.operand, Conjunction | Disjunction)
-        return f"~{text_of(self.operand)}" if bare else f"~({text_of(self.operand)})"
+        text = text_of(self.operand)
+        return f"~({text})" if isinstance(self.operand, Junction) else f"~{text}"
 
 
-def text_of(part: object) -> str:
-    """A part as it stands in a mask's `repr`."""
-    if isinstance(part, Tensor):
-        return f"{str(part.dtype).removeprefix('torch.')}{list(part.shape)}"
-    if isinstance(part, Node) or not callable(part):
-        return repr(part)
-    return f"Mask({name_of(part)})"
+def leaves(predicate: Predicate) -> Iterator[Predicate]:
+    """Every pattern and plain function that a predicate is built of, in order."""
+    if isinstance(predicate, Junction):
+        for operand in predicate.operands:
+            yield from leaves(operand)
+    elif isinstance(predicate, Negation):
+        yield from leaves(predicate.operand)
+    else:
+        yield predicate
 
 
-def name_of(predicate: object) -> str:
-    """The name of a function, of what a partial wraps, or of a callable object's class."""
-    if isinstance(predicate, partial):
-        return name_of(predicate.func)
-    return str(getattr(predicate, "__name__", type(predicate).__name__))
-
-
-def same_part(left: object, right: object) -> bool:
-    """Compare two parts: tensors by content, functions by identity, everything else by `==`."""
-    if isinstance(left, Tensor) or isinstance(right, Tensor):
-        return isinstance(left, Tensor) and isinstance(right, Tensor) and _same_tensor(left, right)
-    if isinstance(left, MethodType) and isinstance(right, MethodType):
-        return left.__self__ is right.__self__ and left.__func__ is right.__func__
-    if isinstance(left, Node) or not callable(left):
-        return type(left) is type(right) and bool(left == right)
-    return left is right
-
-
-def hash_of_part(part: object) -> int:
-    """A hash that agrees with `same_part`: a tensor's form, a function's identity."""
-    if isinstance(part, Tensor):
-        return hash((part.dtype, tuple(part.shape)))
-    if isinstance(part, MethodType):
-        return hash((id(part.__self__), id(part.__func__)))
-    return hash(part) if isinstance(part, Node) or not callable(part) else id(part)
-
-
-def _same_tensor(left: Tensor, right: Tensor) -> bool:
-    if left is right:
-        return True
-    form = (left.dtype, left.device, left.shape)
-    return form == (right.dtype, right.device, right.shape) and torch.equal(left, right)
+def patterns_of(predicate: Predicate) -> list[Pattern]:
+    """The patterns among the leaves."""
+    return [leaf for leaf in leaves(predicate) if isinstance(leaf, Pattern)]

@@ -1,14 +1,14 @@
 """`prepare`: a mask bound to its geometry once per forward, with the representations it was asked for kept."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headstock.errors import InvalidConfig, InvalidShape
-from headstock.masks.contract import CausalOrDense, Predicate, Verdict
+from headstock.masks.contract import CausalOrDense, Device, Index, Predicate, Verdict
 from headstock.masks.evaluation import check_geometry, device_of, evaluate
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
@@ -17,6 +17,8 @@ from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_
 
 if TYPE_CHECKING:
     from headstock.masks.table import AttentionMaskInterface
+
+R = TypeVar("R")
 
 
 @final
@@ -45,9 +47,18 @@ class PreparedMask:
         return self._device
 
     @property
+    def given(self) -> Tensor | None:
+        """The tensor that it was given as, None for a mask that is a predicate."""
+        return self._source if isinstance(self._source, Tensor) else None
+
+    @property
     def is_additive(self) -> bool:
         """Whether it was given as a float tensor, whose values are added to the scores."""
-        return isinstance(self._source, Tensor) and self._source.dtype != torch.bool
+        return self._values is not None
+
+    @property
+    def _values(self) -> Tensor | None:
+        return self._source if isinstance(self._source, Tensor) and self._source.dtype != torch.bool else None
 
     @property
     def mask(self) -> Mask:
@@ -60,7 +71,7 @@ class PreparedMask:
             return self._source
         return self._keep("mask", lambda: Mask(Given(self.dense(), self._geometry)))
 
-    def __call__(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Verdict:
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
         """Say whether the query may attend to the key."""
         return self.mask(batch_idx, head_idx, q_idx, kv_idx)
 
@@ -76,12 +87,12 @@ class PreparedMask:
 
     def causal_or_dense(self, dtype: torch.dtype | None = None) -> CausalOrDense:
         """See `to_causal_or_dense`."""
-        if self.is_additive:
-            return CausalOrDense(self._source if dtype is None else self.additive(dtype), False)
+        if self._values is not None:
+            return CausalOrDense(self._values if dtype is None else self.additive(dtype), False)
         return self._keep("causal_or_dense", self._causal_or_dense)
 
     def lower(self, name: str, *, dtype: torch.dtype, interface: "AttentionMaskInterface | None" = None) -> Any:
-        """The representation of that name, looked up in `interface` (None: the shared `ALL_MASK_ATTENTION_FUNCTIONS`).
+        """The representation of that name in `interface` (None: the shared `ALL_MASK_ATTENTION_FUNCTIONS`).
 
         Raises:
             UnknownName: no representation has this name.
@@ -95,7 +106,7 @@ class PreparedMask:
         return self._keep((function, dtype), lambda: function(self, self._geometry, dtype=dtype, device=self._device))
 
     def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
-        """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where the structure rules that out."""
+        """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""
         if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
             return None
         return self._keep("empty_rows", self._empty_rows)
@@ -106,46 +117,50 @@ class PreparedMask:
 
     def _dense(self) -> Tensor:
         if isinstance(self._source, Tensor):
-            return visible_of(self._source) if self.is_additive else self._source
+            return self._source if self._values is None else visible_of(self._values)
         verdict = evaluate(self._source, self._geometry, self._device)
         return verdict.expand(-1, -1, self._geometry.q_length, self._geometry.kv_length)
 
     def _additive(self, dtype: torch.dtype) -> Tensor:
-        if isinstance(self._source, Tensor) and self.is_additive:
-            return additive_of(self._source, dtype)
+        if self._values is not None:
+            return additive_of(self._values, dtype)
         dense = self.dense()
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=dense.device)
         return torch.where(dense, torch.zeros_like(hidden), hidden)
 
-    def _causal_or_dense(self) -> CausalOrDense:
+    def without_tensor(self) -> CausalOrDense | None:
+        """What says the mask without a tensor, read from its structure; None where it needs one."""
         if isinstance(self._source, Mask):
             if hides_nothing(self._source.predicate, self._geometry):
                 return CausalOrDense(None, False)
             if is_top_left_causal(self._source.predicate, self._geometry):
                 return CausalOrDense(None, True)
-        return CausalOrDense(self.dense(), False)
+        return None
+
+    def _causal_or_dense(self) -> CausalOrDense:
+        return self.without_tensor() or CausalOrDense(self.dense(), False)
 
     def _empty_rows(self) -> Tensor:
-        if isinstance(self._source, Tensor) and self.is_additive:
-            return hidden_of(self._source).all(-1)
-        return ~self.dense().any(-1)
+        hidden = ~self.dense() if self._values is None else hidden_of(self._values)
+        return hidden.all(-1)
 
-    def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
+    def _keep(self, key: object, make: Callable[[], R]) -> R:
         # A tensor that carries gradients belongs to one backward pass, and is made anew.
         if isinstance(self._source, Tensor) and self._source.requires_grad:
             return make()
         if key not in self._kept:
             self._kept[key] = make()
-        return self._kept[key]
+        return cast(R, self._kept[key])
 
 
 def prepare(
-    mask: Mask | PreparedMask | Predicate | Tensor, geometry: Geometry, *, device: torch.device | str | None = None
+    mask: Mask | PreparedMask | Predicate | Tensor, geometry: Geometry, *, device: Device = None
 ) -> PreparedMask:
     """Bind a mask to a geometry, once per forward, for as many layers as use it.
 
-    `mask` may be a `Mask`, a plain function of four indices, a prepared mask (returned as it is), or a tensor `[queries, keys]` or
-    broadcastable to `[batch, heads, queries, keys]`: boolean (True = may attend) or floating (added to the scores, and kept as it is).
+    `mask` may be a `Mask`, a plain function of four indices, a prepared mask (returned as it is), or a tensor of shape
+    `[queries, keys]` or one that broadcasts to `[batch, heads, queries, keys]`: boolean (True = may attend) or floating
+    (added to the scores; its values are kept).
     Representations lie on the device of the mask's tensors, else on `device`, else on that of the offsets.
 
     Raises:
@@ -160,7 +175,8 @@ def prepare(
     if isinstance(mask, PreparedMask):
         if mask.geometry is not geometry and mask.geometry != geometry:
             raise InvalidShape(
-                f"a prepared mask must be used in the geometry it was made for, {mask.geometry}, got {geometry}; prepare it again"
+                f"a prepared mask must be used in the geometry it was made for, {mask.geometry}, got {geometry}; "
+                "prepare it again"
             )
         return mask
     if isinstance(mask, Tensor):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from headstock.masks.contract import Predicate
 from headstock.masks.geometry import Geometry
-from headstock.masks.predicate import Band, Conjunction, Disjunction, Negation, Pattern
+from headstock.masks.predicate import Band, Conjunction, Disjunction, Junction, Negation, Pattern
 from headstock.masks.tracing import is_known
 
 _NOTHING = Band(1, 0)
@@ -52,12 +52,14 @@ def leaves_no_empty_row(predicate: Predicate, geometry: Geometry) -> bool:
         return False
     if band.lower is not None and band.upper is not None and not is_known(band.lower <= band.upper):
         return False
-    # Row i sees the keys of [i + lower, i + upper]: the last row must start before the keys end, the first end after they start.
-    starts = band.lower is None or (
+    # Row i sees [i + lower, i + upper]: the last row must begin before the keys end, the first end after they begin.
+    begins = band.lower is None or (
         queries.last is not None and keys.last is not None and is_known(queries.last + band.lower <= keys.last)
     )
-    ends = band.upper is None or (keys.first is not None and is_known(queries.first + band.upper >= keys.first))
-    return starts and ends
+    ends = band.upper is None or (
+        not isinstance(geometry.kv_offset, Tensor) and is_known(queries.first + band.upper >= keys.first)
+    )
+    return begins and ends
 
 
 def band_of(predicate: Predicate) -> Band | None:
@@ -66,7 +68,7 @@ def band_of(predicate: Predicate) -> Band | None:
         return predicate.band()
     if isinstance(predicate, Negation):
         return _outside(band_of(predicate.operand))
-    if isinstance(predicate, Conjunction | Disjunction):
+    if isinstance(predicate, Junction):
         join = _intersection if isinstance(predicate, Conjunction) else _union
         band = band_of(predicate.operands[0])
         for operand in predicate.operands[1:]:
@@ -117,7 +119,7 @@ def _intersection(left: Band | None, right: Band | None) -> Band | None:
         return None
     lowers = [bound for bound in (left.lower, right.lower) if bound is not None]
     uppers = [bound for bound in (left.upper, right.upper) if bound is not None]
-    return Band(max(lowers, default=None), min(uppers, default=None))
+    return Band(max(lowers) if lowers else None, min(uppers) if uppers else None)
 
 
 def _union(left: Band | None, right: Band | None) -> Band | None:

@@ -6,7 +6,7 @@ from typing import Any
 from headstock.errors import InvalidComponent
 from headstock.masks.contract import MaskPattern, MaskRepresentation
 from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
-from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense
+from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
 from headstock.registry import Interface, Registry
 
 
@@ -18,8 +18,8 @@ def check_representation(name: str, component: Any) -> None:
     """
     if not callable(component) or not _takes(component, None, None, dtype=None, device=None):
         raise InvalidComponent(
-            f"mask representation {name!r} must be a function (mask, geometry, *, dtype, device), got {_described(component)}; "
-            "take these four, `dtype` and `device` as keywords"
+            f"mask representation {name!r} must be a function (mask, geometry, *, dtype, device), "
+            f"got {_described(component)}; take these four, `dtype` and `device` as keywords"
         )
 
 
@@ -64,6 +64,7 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
         "additive": to_additive,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
+        "dense_or_additive": to_dense_or_additive,
         # The keys that transformers' attention functions go by.
         "eager": to_additive,
         "sdpa": to_causal_or_dense,
@@ -89,7 +90,7 @@ class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRES
     """Mask representations by name: functions `(mask, geometry, *, dtype, device)`, exact or refused.
 
     >>> sorted(AttentionMaskInterface())
-    ['additive', 'causal_or_dense', 'dense', 'eager', 'sdpa']
+    ['additive', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'sdpa']
     """
 
 

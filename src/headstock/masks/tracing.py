@@ -1,34 +1,38 @@
 """What may be decided from values now: everything in eager mode, little while a graph is being made."""
 
-from collections.abc import Callable
-from typing import Any, cast
+import sys
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 def is_readable(tensor: Tensor) -> bool:
-    """Say whether the values of `tensor` may be looked at: not while compiling, without data, or captured by CUDA."""
-    if (
-        torch.compiler.is_compiling()
-        or tensor.device.type == "meta"
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    ):
+    """Say whether the values of `tensor` may be looked at: not while tracing, and not while CUDA captures a graph."""
+    if torch.compiler.is_compiling() or tensor.device.type == "meta":
         return False
-    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or _is_fake(tensor):
         return False
     return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def is_known(condition: Any) -> bool:
-    """Say whether `condition` surely holds, without binding a symbolic length to the value it has today.
+    """Say whether `condition` surely holds.
 
-    While a graph is made, an undecided comparison of symbolic lengths counts as false: an exported graph stays right
-    for every length of its range.
+    A comparison of symbolic lengths becomes a guard of a compiled graph; where none can be made (an exported graph must
+    serve every length of its range) an open comparison counts as false.
     """
     if not torch.compiler.is_compiling():
         return bool(condition)
-    # Imported here: it brings sympy, and only while compiling is it loaded already.
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
+    # Imported here: it brings sympy, which is loaded already where something compiles.
+    from torch.fx.experimental.symbolic_shapes import guard_or_false, statically_known_true
 
-    return cast(Callable[[Any], bool], statically_known_true)(condition)
+    # `torch.compiler.is_exporting()` is a constant True to dynamo before torch 2.14.
+    if getattr(torch.compiler, "_is_exporting_flag", True):
+        return bool(statically_known_true(condition))
+    return bool(guard_or_false(condition))
+
+
+def _is_fake(tensor: Tensor) -> bool:
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)

@@ -9,15 +9,17 @@ from headstock.masks.predicate import Band, Pattern
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bidirectional(Pattern):
-    """Always."""
+    """Everywhere."""
 
     name = "bidirectional"
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+    def __call__(self, _batch_idx: Index, _head_idx: Index, q_idx: Index, _kv_idx: Index, /) -> Verdict:
+        """Always."""
         # Absolute indices are never negative; a comparison answers in the form of the index, a tensor for a tensor.
         return q_idx >= 0
 
     def band(self) -> Band:
+        """The same, as bounds on j - i."""
         return Band(None, None)
 
 

@@ -9,14 +9,16 @@ from headstock.masks.predicate import Band, Pattern
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Causal(Pattern):
-    """j <= i."""
+    """Where the key is not after the query."""
 
     name = "causal"
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+    def __call__(self, _batch_idx: Index, _head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """`j <= i`."""
         return kv_idx <= q_idx
 
     def band(self) -> Band:
+        """The same, as bounds on j - i."""
         return Band(None, 0)
 
 

@@ -17,19 +17,22 @@ from headstock.masks.tracing import is_readable
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Padding(Pattern):
-    """keep[b, j]."""
+    """Where the key is kept."""
 
     name = "padding"
 
     keep: Bool[Tensor, "batch keys"]
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+    def __call__(self, batch_idx: Index, _head_idx: Index, _q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """`keep[b, j]`."""
         return self.keep[batch_idx, kv_idx]
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """`keep`."""
         return (self.keep,)
 
     def check(self, geometry: Geometry) -> None:
+        """Refuse another number of batch rows, and keys past the last column."""
         batch_size, length = self.keep.shape
         if batch_size != geometry.batch_size:
             raise InvalidShape(
@@ -47,8 +50,8 @@ class Padding(Pattern):
 def padding(keep: Tensor) -> Mask:
     """Key j is visible in batch row b when keep[b, j].
 
-    Shape: keep `[batch, keys]`, boolean, True = a real token. Columns stand for absolute key indices, so that with a cache
-    they count from its start.
+    Shape: keep `[batch, keys]`, boolean, True = a real token. Columns stand for absolute key indices: with a cache they
+    count from its start.
 
     Raises:
         InvalidShape: `keep` is not a boolean tensor of two dimensions.
@@ -65,7 +68,8 @@ def _check_keep(keep: Any) -> None:
         raise InvalidShape(f"padding's keep must be a tensor, got {type(keep).__name__}; pass a boolean [batch, keys]")
     if keep.dtype != torch.bool:
         raise InvalidShape(
-            f"padding's keep must be boolean, True for the keys to see, got {keep.dtype}; convert zeros and ones with `.bool()`"
+            f"padding's keep must be boolean, True for the keys to see, got {keep.dtype}; "
+            "convert zeros and ones with `.bool()`"
         )
     if keep.ndim != 2:
         raise InvalidShape(

@@ -13,25 +13,27 @@ from headstock.masks.predicate import Band, Pattern
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SlidingWindow(Pattern):
-    """i - size < j <= i + right."""
+    """Where the key is near the query."""
 
     name = "sliding_window"
 
     size: int
     right: int = 0
 
-    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+    def __call__(self, _batch_idx: Index, _head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
+        """`i - size < j <= i + right`."""
         return (kv_idx > q_idx - self.size) & (kv_idx <= q_idx + self.right)
 
     def band(self) -> Band:
+        """The same, as bounds on j - i."""
         return Band(1 - self.size, self.right)
 
 
 def sliding_window(size: int, right: int = 0) -> Mask:
     """Key j is visible to query i when i - size < j <= i + right.
 
-    `size` counts the keys up to and with the query's own, `right` those after it: `sliding_window(512)` shows 512 keys, and a
-    window of w keys on either side is `sliding_window(w + 1, right=w)`.
+    `size` counts the keys up to and with the query's own, `right` those after it: `sliding_window(512)` shows 512 keys,
+    and a window of w keys on either side is `sliding_window(w + 1, right=w)`.
 
     Raises:
         InvalidConfig: `size` is not a positive integer, or `right` is not an integer of at least 0.

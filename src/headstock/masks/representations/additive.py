@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headstock.masks.contract import Device
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.prepared import PreparedMask, prepare
@@ -14,11 +15,11 @@ def to_additive(
     geometry: Geometry,
     dtype: torch.dtype,
     *,
-    device: torch.device | str | None = None,
+    device: Device = None,
 ) -> Float[Tensor, "rows heads queries keys"]:
     """The mask as numbers to add to scores: 0 = may attend, the lowest finite value of `dtype` = may not.
 
-    Shape `[batch | 1, heads | 1, queries, keys]`; the lowest finite value instead of -inf, so that a row with nothing to attend
+    Shape `[batch | 1, heads | 1, queries, keys]`. The lowest finite value instead of -inf: a row with nothing to attend
     to makes no NaN in a softmax. A mask that was given as a float tensor keeps its values.
 
     Raises:

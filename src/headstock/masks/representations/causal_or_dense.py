@@ -2,7 +2,7 @@
 
 import torch
 
-from headstock.masks.contract import CausalOrDense
+from headstock.masks.contract import CausalOrDense, Device
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.prepared import PreparedMask, prepare
@@ -13,14 +13,15 @@ def to_causal_or_dense(
     geometry: Geometry,
     *,
     dtype: torch.dtype | None = None,
-    device: torch.device | str | None = None,
+    device: Device = None,
 ) -> CausalOrDense:
     """What SDPA should be given: `(attention_mask, is_causal)`.
 
-    `(None, False)` where the mask hides nothing in this geometry, `(None, True)` where SDPA's own `is_causal` (the lower triangle from
-    the first query and the first key) says the same, else the dense boolean mask. The choice is read from the mask's
-    structure, never from data; offsets that are tensors, and symbolic lengths that leave it open, give the dense mask.
-    A mask that was given as a float tensor is handed on, in `dtype` where one is named.
+    `(None, False)` where the mask hides nothing in this geometry, `(None, True)` where SDPA's own `is_causal` (the
+    lower triangle from the first query and the first key) says the same, else the dense boolean mask. The choice is
+    read from the mask's structure, never from data: offsets that are tensors, and lengths of an exported graph that
+    leave it open, give the dense mask. A mask that was given as a float tensor is handed on, in `dtype` where one is
+    named.
 
     Raises:
         InvalidShape, InvalidComponent, UnsupportedFeature: as `to_dense`.
