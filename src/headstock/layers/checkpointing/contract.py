@@ -77,6 +77,6 @@ def check_policy(name: str, component: object) -> None:
         inspect.signature(component).bind({}, use_reentrant=False)
     except TypeError as error:
         raise InvalidComponent(
-            f"checkpoint policy {name!r} must take (layers, *, use_reentrant, ...) with a default for each further option, "
+            f"checkpoint policy {name!r} must take (layers, *, use_reentrant, ...), further options with a default, "
             f"got {component!r} with the signature {inspect.signature(component)} ({error})"
         ) from None

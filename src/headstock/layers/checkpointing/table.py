@@ -1,7 +1,7 @@
 """The shared table of checkpointing policies."""
 
 from headstock.layers.checkpointing.contract import CheckpointPolicy, check_policy
-from headstock.layers.checkpointing.policies import full
+from headstock.layers.checkpointing.policies import every_k, full, offload, selective
 from headstock.registry import Interface, Registry
 
 __all__ = ["ALL_CHECKPOINT_POLICIES", "CHECKPOINT_POLICIES", "CheckpointPolicyInterface"]
@@ -9,7 +9,7 @@ __all__ = ["ALL_CHECKPOINT_POLICIES", "CHECKPOINT_POLICIES", "CheckpointPolicyIn
 CHECKPOINT_POLICIES: Registry[CheckpointPolicy] = Registry(
     "checkpoint policy",
     check=check_policy,
-    builtins={"full": full},
+    builtins={"every_k": every_k, "full": full, "offload": offload, "selective": selective},
     entry_points="headstock.checkpoint_policies",
     home=("headstock.layers.checkpointing.table", "CHECKPOINT_POLICIES"),
 )
