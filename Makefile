@@ -31,7 +31,7 @@ lint: $(VENV)/ready-to-develop ## check style and formatting
 	@$(BIN)/ruff format --check
 
 types: $(VENV)/ready-to-develop ## check types, strictly, in the package and the tests
-	@$(BIN)/mypy
+	@$(BIN)/mypy src tests .ci/smoke.py $(wildcard benchmarks examples)
 
 bench: $(VENV)/ready-to-develop ## measure, as ratios against transformers in one run
 	@$(BIN)/python -m benchmarks
