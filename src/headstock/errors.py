@@ -8,9 +8,11 @@ __all__ = [
     "InvalidComponent",
     "InvalidConfig",
     "InvalidShape",
+    "MisplacedScope",
     "MissingDependency",
     "UnknownName",
     "UnsupportedFeature",
+    "WrongResult",
 ]
 
 
@@ -38,6 +40,10 @@ class FrozenTable(HeadstockError, RuntimeError):
     """A write to a shared table after it was frozen."""
 
 
+class MisplacedScope(HeadstockError, RuntimeError):
+    """A scope that is left in another context than the one that entered it."""
+
+
 class BrokenPlugin(HeadstockError, ImportError):
     """A plug-in distribution whose component does not load."""
 
@@ -56,3 +62,7 @@ class InvalidConfig(HeadstockError, ValueError):
 
 class MissingDependency(HeadstockError, ImportError):
     """An optional package that the call needs and that is not installed."""
+
+
+class WrongResult(HeadstockError, ArithmeticError):
+    """A checked result that is not what the definition gives."""
