@@ -3,7 +3,8 @@
 An import hook puts a decorator on every function and method that is written at the top level or in a class of the
 package. It does so in the syntax tree, innermost, so that whatever holds the function afterwards (a table in the same
 module, `staticmethod`, `declare`) holds the checked one. Of an annotated signature only what jaxtyping states is
-checked, the rest is mypy's.
+checked, the rest is mypy's. A named tuple or dataclass whose fields state shapes is checked, its fields against each
+other, wherever a checked function takes or returns it.
 
 - While torch traces, the check steps aside: a graph must not contain it.
 - A call whose arguments break the annotations passes only if the function itself refuses them with a `HeadstockError`,
@@ -14,6 +15,7 @@ checked, the rest is mypy's.
 """
 
 import ast
+import dataclasses
 import functools
 import inspect
 import os
@@ -27,6 +29,7 @@ from typing import Any
 
 import torch
 from beartype import beartype
+from beartype.door import is_bearable
 from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -42,16 +45,12 @@ def check_shapes(function: _Function) -> _Function:
     if not any(_may_state_shape(each) for each in function.__annotations__.values()) or _yields(function):
         return function
 
-    @functools.cache
-    def typed() -> _Function:
-        return _typed(function)  # at the first call: annotations in quotes may name what the module defines later
-
     @functools.wraps(function)
     def checked(*args: Any, **keywords: Any) -> Any:
         __tracebackhide__ = True
         if torch.compiler.is_compiling():
             return function(*args, **keywords)
-        return _call(function, typed(), args, keywords)
+        return _call(function, _typed(function), args, keywords)
 
     _take_place(checked, function.__code__)
     return checked
@@ -67,14 +66,32 @@ def _call(function: _Function, typed: _Function, args: tuple[Any, ...], keywords
     __tracebackhide__ = True
     if any(isinstance(each, FakeTensor) for each in (*args, *keywords.values())):
         return function(*args, **keywords)
+    name = f"{function.__module__}.{function.__qualname__}"
     try:
-        return typed(*args, **keywords)
+        result = typed(*args, **keywords)
     except TypeCheckError as error:
-        own = f"Type-check error whilst checking the parameters of {function.__module__}.{function.__qualname__}."
-        if not str(error).startswith(own):
+        if not str(error).startswith(f"Type-check error whilst checking the parameters of {name}."):
             raise
         _must_refuse(function, args, keywords)
         raise
+    for each in (*args, *keywords.values(), result):
+        _check_record(each, name)
+    return result
+
+
+def _check_record(value: object, place: str) -> None:
+    with jaxtyped("context"):  # axes of the same name agree within the record
+        for name, annotation in _shaped_fields(type(value)):
+            found = getattr(value, name)
+            if not is_bearable(found, annotation):
+                got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, torch.Tensor) else repr(found)
+                raise TypeCheckError(f"{type(value).__name__}.{name} must be {annotation}, got {got} in {place}")
+
+
+def _shaped_fields(cls: type) -> tuple[tuple[str, Any], ...]:
+    if not hasattr(cls, "_fields") and not dataclasses.is_dataclass(cls):
+        return ()
+    return tuple((name, each) for name, each in vars(cls).get("__annotations__", {}).items() if _states_shape(each))
 
 
 def _must_refuse(function: _Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -90,6 +107,7 @@ def _must_refuse(function: _Function, args: tuple[Any, ...], keywords: dict[str,
         pass
 
 
+@functools.cache  # made at the first call: annotations in quotes may name what the module defines later
 def _typed(function: _Function) -> _Function:
     @functools.wraps(function)
     def plain(*args: Any, **keywords: Any) -> Any:
@@ -127,7 +145,7 @@ def _may_state_shape(annotation: Any) -> bool:
 def _states_shape(annotation: Any) -> bool:
     if isinstance(annotation, list):  # the parameters of a Callable
         return any(map(_states_shape, annotation))
-    if isinstance(annotation, type) and issubclass(annotation, AbstractArray):
+    if isinstance(annotation, type) and (issubclass(annotation, AbstractArray) or _shaped_fields(annotation)):
         return True
     return any(map(_states_shape, typing.get_args(annotation)))
 
