@@ -20,7 +20,8 @@ from tests.support import shapes
 
 SOURCE = '''
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -82,6 +83,25 @@ def twice(values: Float[Tensor, "rows"]) -> Float[Tensor, "rows"]:
 @twice.register_fake
 def twice_fake(values: Float[Tensor, "rows"]) -> Float[Tensor, "rows"]:
     return torch.empty_like(values)
+
+
+class Pair(NamedTuple):
+    left: Float[Tensor, "rows"]
+    right: Float[Tensor, "rows"] | None = None
+    name: "Later | None" = None
+
+
+@dataclass(frozen=True)
+class Single:
+    only: Float[Tensor, "rows"]
+
+
+def pair(left: Float[Tensor, "rows"], right: Float[Tensor, "columns"]) -> Pair:
+    return Pair(left, right)
+
+
+def unpack(single: Single) -> Pair:
+    return Pair(single.only)
 
 
 TABLE = {"add": add}
@@ -172,6 +192,18 @@ def test_what_states_no_shape_is_left_to_the_type_checker(sample: ModuleType) ->
     assert not hasattr(sample.plain, "__wrapped__")
     assert not hasattr(sample.yields, "__wrapped__")
     assert not hasattr(sample.outer(), "__wrapped__")
+
+
+def test_the_fields_of_a_returned_record_must_agree_with_each_other(sample: ModuleType) -> None:
+    assert sample.pair(torch.randn(3), torch.randn(3)).right is not None
+    with pytest.raises(TypeCheckError, match=r"Pair\.right must be .*got torch.float32 \(4,\) in shapes_sample\.pair"):
+        sample.pair(torch.randn(3), torch.randn(4))
+
+
+def test_the_fields_of_a_record_taken_are_checked(sample: ModuleType) -> None:
+    assert sample.unpack(sample.Single(torch.randn(3))).left.shape == (3,)
+    with pytest.raises(TypeCheckError, match=r"Single\.only must be .*got torch.float32 \(2, 3\) in shapes_sample"):
+        sample.unpack(sample.Single(torch.randn(2, 3)))
 
 
 def test_a_table_in_the_same_module_holds_the_checked_function(sample: ModuleType) -> None:
