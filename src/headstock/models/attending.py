@@ -1,0 +1,54 @@
+"""The step that every self-attention of a model takes: look the function up by name, in an overlay of its own."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headstock.attention import AUTO, AttentionInterface, call_attention
+from headstock.masks import PreparedMask
+from headstock.models.config import ModelConfig
+
+__all__ = ["SelfAttention"]
+
+
+class SelfAttention(nn.Module):
+    """Base of the models' self-attention modules: projections are the subclass's, the attention function is looked up.
+
+    Attributes:
+        interface: this layer's overlay over the model's; an entry put here holds for this layer alone.
+        implementation: the name that is looked up in it.
+        scaling: what the scores are multiplied by.
+        num_key_value_groups, is_causal, layer_idx, config: read by functions that look at their module.
+    """
+
+    num_key_value_groups = 1
+
+    def __init__(self, config: ModelConfig, *, layer_idx: int, attention: AttentionInterface, is_causal: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.is_causal = is_causal
+        self.interface = AttentionInterface(parent=attention)
+        self.implementation = AUTO
+        self.scaling = 1.0
+        self.attention_dropout = 0.0
+
+    def attend(
+        self,
+        query: Float[Tensor, "batch heads queries head_dim"],
+        key: Float[Tensor, "batch heads keys head_dim"],
+        value: Float[Tensor, "batch heads keys head_dim"],
+        mask: PreparedMask | None,
+    ) -> Float[Tensor, "batch queries merged"]:
+        """Attention by the function of this layer's name, the heads side by side."""
+        output, _ = call_attention(
+            self.interface,
+            self.implementation,
+            self,
+            query,
+            key,
+            value,
+            mask,
+            scaling=self.scaling,
+            dropout=self.attention_dropout if self.training else 0.0,
+        )
+        return output.flatten(2)

@@ -1,0 +1,366 @@
+"""BERT on tiny and on real weights: against transformers, pruned, chunked, checkpointed, compiled."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from headstock.errors import InvalidConfig, InvalidShape, UnknownName
+from headstock.layers import set_gradient_checkpointing
+from headstock.masks import sliding_window
+from headstock.models.bert import ATTENTION, BertConfig, BertModel
+from tests.support.models import BERT_FIELDS, gradients, ids, minilm_folder, tiny_bert, write_checkpoint
+
+IMPLEMENTATIONS = ["auto", "eager", "sdpa"]
+EPS = torch.finfo(torch.float32).eps
+
+
+@pytest.fixture(scope="module")
+def minilm() -> BertModel:
+    return BertModel.from_pretrained(minilm_folder())
+
+
+@pytest.fixture(scope="module")
+def original() -> Any:
+    return transformers.BertModel.from_pretrained(str(minilm_folder()), attn_implementation="eager").eval()
+
+
+def kept(padding: str, rows: int, tokens: int) -> Tensor | None:
+    """Rows of different lengths, padded on one side; None without padding."""
+    if padding == "none":
+        return None
+    lengths = torch.linspace(tokens // 3, tokens, rows).long()[:, None]
+    places = torch.arange(tokens)
+    return (places < lengths if padding == "right" else places >= tokens - lengths).long()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+def test_real_weights_give_what_transformers_gives(
+    minilm: BertModel, original: Any, implementation: str, padding: str
+) -> None:
+    minilm.set_attention(implementation)
+    tokens, mask = ids(3, 23, 30000), kept(padding, 3, 23)
+    segments = torch.randint(2, (3, 23))
+    with torch.no_grad():
+        ours = minilm(tokens, mask, token_type_ids=segments, output_hidden_states=True)
+        theirs = original(tokens, attention_mask=mask, token_type_ids=segments, output_hidden_states=True)
+    real = torch.ones(3, 23, dtype=torch.bool) if mask is None else mask.bool()
+    # The bound that the project promises for these weights.
+    assert (ours.last_hidden_state - theirs.last_hidden_state)[real].abs().max() <= 1e-5
+    assert (ours.pooler_output - theirs.pooler_output)[real[:, 0]].abs().max() <= 1e-5
+    for own, other in zip(ours.hidden_states, theirs.hidden_states, strict=True):
+        assert (own - other)[real].abs().max() <= 1e-5
+
+
+def test_real_weights_depend_on_the_padding_mask(minilm: BertModel) -> None:
+    minilm.set_attention("auto")
+    tokens = ids(1, 9, 30000)
+    padded = torch.cat([tokens, torch.zeros(1, 6, dtype=torch.long)], 1)
+    mask = torch.arange(15)[None] < 9
+    with torch.no_grad():
+        alone = minilm(tokens).last_hidden_state
+        assert (minilm(padded, mask).last_hidden_state[:, :9] - alone).abs().max() <= 1e-5
+        assert (minilm(padded).last_hidden_state[:, :9] - alone).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_real_weights_compile_whole(minilm: BertModel, implementation: str) -> None:
+    minilm.set_attention(implementation)
+    tokens, mask = ids(2, 11, 30000), kept("right", 2, 11)
+    compiled = torch.compile(minilm, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        expected, found = minilm(tokens, mask), compiled(tokens, mask)
+    assert (found.last_hidden_state - expected.last_hidden_state).abs().max() <= 1e-5
+
+
+@pytest.mark.slow
+def test_real_weights_compile_whole_with_inductor(minilm: BertModel, original: Any) -> None:
+    minilm.set_attention("sdpa")
+    tokens, mask = ids(2, 11, 30000), kept("right", 2, 11)
+    compiled = torch.compile(minilm, fullgraph=True)
+    with torch.no_grad():
+        found, theirs = compiled(tokens, mask), original(tokens, attention_mask=mask)
+    assert mask is not None
+    assert (found.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max() <= 1e-5
+
+
+def test_a_compiled_model_sees_a_changed_entry() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    before = compiled(tokens).last_hidden_state
+    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
+    changed = compiled(tokens).last_hidden_state
+    assert torch.equal(changed, model(tokens).last_hidden_state)
+    assert not torch.allclose(changed, before)
+    del model.attention["eager"]
+    assert torch.equal(compiled(tokens).last_hidden_state, before)
+
+
+def test_a_training_step_gives_the_gradients_of_transformers() -> None:
+    ours = tiny_bert(hidden_act="gelu").train()
+    theirs = transformers.BertModel(transformers.BertConfig(**BERT_FIELDS, attn_implementation="eager")).train()
+    theirs.load_state_dict(ours.state_dict())
+    tokens, mask, weight = ids(3, 7), kept("right", 3, 7), torch.randn(24)
+    assert mask is not None
+    for out in (ours(tokens, mask), theirs(tokens, attention_mask=mask)):
+        ((out.last_hidden_state * mask[:, :, None]) @ weight).sum().add(out.pooler_output.sum()).backward()
+    expected = gradients(theirs)
+    assert gradients(ours).keys() == expected.keys()
+    for name, gradient in gradients(ours).items():
+        # Sums of at most rows * tokens * width terms of order 1, in another order in three layers.
+        limit = 3 * EPS * (3 * 7 * 24) * max(1.0, expected[name].abs().max().item())
+        assert (gradient - expected[name]).abs().max() <= limit, name
+
+
+def test_the_embedding_of_padding_gets_no_gradient() -> None:
+    model = tiny_bert(pad_token_id=3).train()
+    model(torch.tensor([[3, 1, 3, 2]])).last_hidden_state[..., 0].sum().backward()
+    gradient = model.embeddings.word_embeddings.weight.grad
+    assert gradient is not None
+    assert gradient[3].count_nonzero() == 0
+    assert gradient[1].count_nonzero() > 0
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointing_changes_no_gradient(use_reentrant: bool) -> None:
+    model = tiny_bert(hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2).train()
+    tokens, mask = ids(2, 6), kept("right", 2, 6)
+    found = []
+    for policy in (None, "full"):
+        set_gradient_checkpointing(model, policy=policy, use_reentrant=use_reentrant)
+        model.zero_grad(set_to_none=True)
+        torch.manual_seed(3)
+        model(tokens, mask).last_hidden_state.square().mean().backward()
+        found.append(gradients(model))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model, tokens = tiny_bert(hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5), ids(2, 6)
+    assert torch.equal(model(tokens).last_hidden_state, model(tokens).last_hidden_state)
+    model.train()
+    assert not torch.equal(model(tokens).last_hidden_state, model(tokens).last_hidden_state)
+
+
+@given(chunk=st.integers(1, 9), tokens=st.integers(1, 8))
+def test_chunked_feed_forward_equals_the_whole(chunk: int, tokens: int) -> None:
+    whole = tiny_bert()
+    chunked = tiny_bert(chunk_size_feed_forward=chunk)
+    chunked.load_state_dict(whole.state_dict())
+    inputs = ids(2, tokens)
+    # Each token's sums may be taken in another order: 2 products of at most 24 terms in 3 layers, on numbers of order 1
+    # to 10 (large random weights).
+    limit = 3 * 2 * 24 * 10 * EPS
+    torch.testing.assert_close(chunked(inputs).last_hidden_state, whole(inputs).last_hidden_state, rtol=0, atol=limit)
+
+
+def silenced(model: BertModel, heads: dict[int, list[int]]) -> BertModel:
+    """A copy in which the heads' columns of the output projection are zero."""
+    made = copy.deepcopy(model)
+    for layer, numbers in heads.items():
+        for head in numbers:
+            columns = slice(head * 6, head * 6 + 6)
+            with torch.no_grad():
+                made.encoder.layer[layer].attention.output.dense.weight[:, columns] = 0
+    return made
+
+
+@given(
+    first=st.dictionaries(st.integers(0, 2), st.lists(st.integers(0, 3), max_size=3)),
+    second=st.dictionaries(st.integers(0, 2), st.lists(st.integers(0, 3), max_size=3)),
+)
+def test_pruned_heads_equal_silenced_heads(first: dict[int, list[int]], second: dict[int, list[int]]) -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    both = {layer: sorted({*first.get(layer, ()), *second.get(layer, ())}) for layer in {*first, *second}}
+    if any(len(heads) == 4 for heads in both.values()):
+        return
+    expected = silenced(model, both)(tokens).last_hidden_state
+    model.prune_heads(first)
+    model.prune_heads(second)
+    assert {layer: heads for layer, heads in model.config.pruned_heads.items() if heads} == {
+        layer: heads for layer, heads in both.items() if heads
+    }
+    # As above: sums of 24 terms in another order, in 3 layers.
+    limit = 3 * 2 * 24 * 10 * EPS
+    torch.testing.assert_close(model(tokens).last_hidden_state, expected, rtol=0, atol=limit)
+
+
+def test_pruned_heads_survive_saving_and_loading(tmp_path: Path) -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    model.prune_heads({0: [1], 2: [0, 3]})
+    model.save_pretrained(tmp_path)
+    again = BertModel.from_pretrained(tmp_path, "eager")
+    assert again.config == model.config
+    assert torch.equal(again(tokens).last_hidden_state, model(tokens).last_hidden_state)
+    again.prune_heads({0: [2]})
+    assert again.encoder.layer[0].attention.self.query.weight.shape == (12, 24)
+
+
+@pytest.mark.parametrize(
+    ("heads", "rule"),
+    [
+        ({3: [0]}, "layers below 3, got 3"),
+        ({0: [4]}, "heads below 4, got 4"),
+        ({0: [-1]}, r"pruned_heads\.0\.0 must be greater than or equal to 0, got -1"),
+        ({1: [0, 1, 2, 3]}, "leave each layer a head, got all 4 of layer 1"),
+    ],
+)
+def test_impossible_heads_are_refused_and_nothing_changes(heads: dict[int, list[int]], rule: str) -> None:
+    model = tiny_bert()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(InvalidConfig, match=rule):
+        model.prune_heads(heads)
+    assert model.config.pruned_heads == {}
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_an_override_holds_for_its_model_alone() -> None:
+    model, other, tokens = tiny_bert(), tiny_bert(), ids(2, 5)
+    other.load_state_dict(model.state_dict())
+    before = model(tokens).last_hidden_state
+    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
+    assert not torch.allclose(model(tokens).last_hidden_state, before)
+    assert torch.equal(other(tokens).last_hidden_state, before)
+    assert (model.attention.where("eager").layer, other.attention.where("eager").layer) == ("local", "shared")
+
+
+def test_an_override_holds_for_its_layer_alone() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    states = model(tokens, output_hidden_states=True).hidden_states
+    model.layer_attention(1)["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2) * 2, None)
+    changed = model(tokens, output_hidden_states=True).hidden_states
+    assert [torch.equal(left, right) for left, right in zip(states, changed, strict=True)] == [True, True, False, False]
+    assert model.layer_attention(0).where("eager").layer == "shared"
+
+
+def test_an_override_of_the_files_table_holds_for_all_its_models() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    before = model(tokens).last_hidden_state
+    function = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)  # noqa: E731
+    with ATTENTION.override(eager=function):
+        assert not torch.allclose(model(tokens).last_hidden_state, before)
+    assert torch.equal(model(tokens).last_hidden_state, before)
+
+
+def test_a_copy_keeps_an_override_and_forks_it() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
+    copied = copy.deepcopy(model)
+    expected = model(tokens).last_hidden_state
+    assert torch.equal(copied(tokens).last_hidden_state, expected)
+    del copied.attention["eager"]
+    assert not torch.allclose(copied(tokens).last_hidden_state, expected)
+    assert torch.equal(model(tokens).last_hidden_state, expected)
+
+
+def test_layers_may_have_different_functions() -> None:
+    model = tiny_bert()
+    model.set_attention("sdpa", layers=[0, 2])
+    assert [layer.attention.self.implementation for layer in model.encoder.layer] == ["sdpa", "eager", "sdpa"]
+    with pytest.raises(InvalidConfig, match=r"a layer's index must lie in 0\.\.2, got 3"):
+        model.set_attention("sdpa", layers=[0, 3])
+    with pytest.raises(InvalidConfig, match=r"a layer's index must lie in 0\.\.2, got -1"):
+        model.layer_attention(-1)
+
+
+def test_an_unknown_name_is_refused_at_once() -> None:
+    model = tiny_bert()
+    with pytest.raises(UnknownName, match=r"attention function must be one of .*, got 'spda'; did you mean 'sdpa'\?"):
+        model.set_attention("spda")
+    assert {layer.attention.self.implementation for layer in model.encoder.layer} == {"eager"}
+    with pytest.raises(UnknownName, match="got 'eagre'"):
+        tiny_bert(attention="eagre")
+    with pytest.raises(UnknownName, match="got 'spda'"):
+        BertModel.from_pretrained(minilm_folder(), attention="spda")
+
+
+def test_a_mask_may_be_a_pattern() -> None:
+    model, tokens = tiny_bert(), ids(1, 8)
+    other = tokens.clone()
+    other[0, 7] = (tokens[0, 7] + 1) % 40
+    near = sliding_window(2, right=1)
+    left, right = model(tokens, near).last_hidden_state, model(other, near).last_hidden_state
+    # Each layer lets a change move one place back: after three layers it has reached place 4, not place 3.
+    assert torch.equal(left[0, :4], right[0, :4])
+    assert not torch.equal(left[0, 4], right[0, 4])
+
+
+def test_positions_are_counted_from_zero_unless_given() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    given_positions = torch.arange(5)[None]
+    assert torch.equal(model(tokens).last_hidden_state, model(tokens, None, given_positions).last_hidden_state)
+    assert not torch.allclose(
+        model(tokens).last_hidden_state, model(tokens, None, given_positions + 3).last_hidden_state
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"input_ids": torch.ones(3).long()}, r"input_ids must be integers \[batch, tokens\], got torch\.int64 \[3\]"),
+        ({"input_ids": torch.ones(1, 3)}, r"input_ids must be integers \[batch, tokens\], got torch\.float32 \[1, 3\]"),
+        ({"input_ids": torch.ones(1, 13).long()}, "at most 12 tokens a row, got 13; shorten the text"),
+        (
+            {"position_ids": torch.ones(1, 4).long()},
+            r"position_ids must be integers \[2 or 1, 5\] .*, got torch\.int64 \[1, 4\]",
+        ),
+        ({"token_type_ids": torch.ones(3, 5).long()}, r"token_type_ids must be integers \[2 or 1, 5\]"),
+        ({"attention_mask": torch.ones(2, 4)}, r"attention_mask must be booleans or integers \[2, 5\]"),
+        ({"attention_mask": torch.ones(2, 5)}, r"got torch\.float32 \[2, 5\]; other masks are given as a headstock"),
+        ({"attention_mask": torch.ones(2, 1, 5, 5).bool()}, r"got torch\.bool \[2, 1, 5, 5\]"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(arguments: dict[str, Tensor], rule: str) -> None:
+    with pytest.raises(InvalidShape, match=rule):
+        tiny_bert()(**{"input_ids": ids(2, 5), **arguments})
+
+
+def test_bfloat16_stays_close_to_float32() -> None:
+    model, tokens = tiny_bert(), ids(2, 6)
+    expected = model(tokens).last_hidden_state
+    found = model.bfloat16()(tokens).last_hidden_state
+    assert found.dtype == torch.bfloat16
+    # bfloat16 rounds each of about 30 steps in 3 layers by 2**-9, of numbers up to the largest state; errors add like
+    # square roots, and large random weights stretch them by at most 10.
+    limit = 10 * 30**0.5 * 2**-9 * expected.abs().max()
+    assert (found.float() - expected).abs().max() <= limit
+
+
+def test_a_model_may_have_no_pooler(tmp_path: Path) -> None:
+    model, tokens = tiny_bert(pooler=False), ids(2, 5)
+    model.save_pretrained(tmp_path)
+    again = BertModel.from_pretrained(tmp_path)
+    assert again.pooler is None
+    assert again(tokens).pooler_output is None
+    assert tiny_bert()(tokens).pooler_output.shape == (2, 24)
+
+
+def test_files_with_the_prefix_of_a_larger_model_are_read(tmp_path: Path) -> None:
+    model = tiny_bert()
+    tensors = {f"bert.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors["bert.embeddings.position_ids"] = torch.arange(12)[None]
+    again = BertModel.from_pretrained(write_checkpoint(tmp_path, BERT_FIELDS, tensors))
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_head_of_a_larger_model_is_refused_by_name(tmp_path: Path) -> None:
+    tensors = {**tiny_bert().state_dict(), "cls.predictions.bias": torch.randn(40)}
+    with pytest.raises(InvalidConfig, match=r"those of BertModel exactly, got the unknown 'cls\.predictions\.bias'"):
+        BertModel.from_pretrained(write_checkpoint(tmp_path, BERT_FIELDS, tensors))
+
+
+def test_new_weights_are_drawn_as_the_original_release_drew_them() -> None:
+    model = BertModel(BertConfig(**{**BERT_FIELDS, "hidden_size": 96, "initializer_range": 0.02}))
+    weight = model.encoder.layer[0].attention.self.query.weight
+    # The standard deviation of n normal draws varies by std / sqrt(2 n); five of those.
+    assert abs(weight.std().item() - 0.02) <= 5 * 0.02 / (2 * weight.numel()) ** 0.5
+    assert model.encoder.layer[0].attention.self.query.bias.count_nonzero() == 0
+    assert model.embeddings.word_embeddings.weight[0].count_nonzero() == 0
