@@ -33,7 +33,7 @@ class DuplicateName(HeadstockError, ValueError):
 
 
 class InvalidComponent(HeadstockError, TypeError):
-    """An object that cannot be a component of the table it was given to."""
+    """An object that cannot be a component, or a parent, of the table it was given to."""
 
 
 class FrozenTable(HeadstockError, RuntimeError):
@@ -41,7 +41,7 @@ class FrozenTable(HeadstockError, RuntimeError):
 
 
 class MisplacedScope(HeadstockError, RuntimeError):
-    """A scope that is left in another context than the one that entered it."""
+    """A scope that is opened or left where it could not be honoured."""
 
 
 class BrokenPlugin(HeadstockError, ImportError):

@@ -1,8 +1,10 @@
 """Named components in dict-like tables: shared tables, local overlays, scopes, provenance, plug-ins. Needs no torch."""
 
 from headstock.registry.chain import Link
-from headstock.registry.contract import Declaration, Description, Provenance, declaration_of, declare
-from headstock.registry.overlay import Interface, Overlay
+from headstock.registry.contract import Declaration, Description, Provenance
+from headstock.registry.declaration import declaration_of, declare
+from headstock.registry.interface import Interface
+from headstock.registry.overlay import Overlay
 from headstock.registry.plugins import PluginStub
 from headstock.registry.scopes import CapturedScopes, Scope, capture_scopes
 from headstock.registry.suggest import unknown_name

@@ -3,25 +3,42 @@
 import threading
 import weakref
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from headstock.errors import UnknownName
-from headstock.registry.context import FRAMES
-from headstock.registry.contract import Description, Provenance, declaration_of
+from headstock.registry.context import FRAMES, Frame, ask, innermost, new_token, traced_as
+from headstock.registry.contract import Description, Layer, Provenance
+from headstock.registry.declaration import declaration_of
 from headstock.registry.provenance import provenance
-from headstock.registry.scopes import Frame, Scope, traced_as, visible_frames
+from headstock.registry.scopes import Scope
 from headstock.registry.suggest import unknown_name
+from headstock.registry.views import LiveItems, LiveValues
 
 if TYPE_CHECKING:
     from headstock.registry.table import Registry
 
-__all__ = ["MISSING", "WRITES", "Link"]
+__all__ = ["WRITES", "Link"]
 
 T = TypeVar("T")
-MISSING: Any = object()
 # Every write of every chain takes this lock and replaces the dictionaries that readers see: a look-up takes none.
 WRITES = threading.RLock()
 _frames = FRAMES.get
+
+
+def _held_traced(link: "Link[T]", key: str) -> T | None:
+    if ask("overridden", link._table, key):
+        found: T | None = ask("scoped", ",".join(link._owners), key)
+        if found is not None:
+            return found
+    return link._flat.get(key)
+
+
+def _getitem_traced(link: "Link[T]", key: str) -> T:
+    found = link._find(key)
+    if found is None:
+        valid = ", ".join(map(repr, link._flat))
+        raise UnknownName(f"{link.kind} must be one of {valid} in compiled code, got {key!r}; register it first")
+    return found
 
 
 class Link(Mapping[str, T], Generic[T]):
@@ -30,18 +47,26 @@ class Link(Mapping[str, T], Generic[T]):
     A look-up is then one dictionary access however deep the chain, unless a scope is open in the running context.
     """
 
+    # Slots, so that what subclasses add is all of `__dict__`.
+    __slots__ = ("__weakref__", "_above", "_children", "_flat", "_own", "_owners", "_parent", "_table", "_token")
+
     def __init__(self, entries: Mapping[str, T], parent: "Link[T] | None") -> None:
         self._own: dict[str, T] = dict(entries)
         self._parent = parent
         self._children: weakref.WeakValueDictionary[int, Link[T]] = weakref.WeakValueDictionary()
+        self._token = "" if parent is not None else new_token()
         with WRITES:
             self._attach()
 
     def _attach(self) -> None:
         """Take the place below the parent and merge anew, this link and those that hang on it."""
-        if self._parent is not None:
-            self._parent._children[id(self)] = self
-        self._chain: tuple[Link[T], ...] = (self, *(self._parent._chain if self._parent is not None else ()))
+        parent = self._parent
+        self._above: tuple[Link[T], ...] = () if parent is None else (parent, *parent._above)
+        # Where scopes that this link sees lie. Few links have a token, so that compiled layers can share their code.
+        self._owners: tuple[str, ...] = tuple(link._token for link in self._chain if link._token)
+        self._table: str = self._owners[-1]
+        if parent is not None:
+            parent._children[id(self)] = self
         self._merge()
         for child in list(self._children.values()):
             child._attach()
@@ -66,6 +91,10 @@ class Link(Mapping[str, T], Generic[T]):
             child._write(child._own)
 
     @property
+    def _chain(self) -> "tuple[Link[T], ...]":
+        return (self, *self._above)
+
+    @property
     def _root(self) -> "Registry[T]":
         return cast("Registry[T]", self._chain[-1])
 
@@ -74,83 +103,66 @@ class Link(Mapping[str, T], Generic[T]):
         """What the entries are, as error texts say it."""
         return self._root.kind
 
-    def _scoped(self, key: object, frames: tuple[Frame, ...]) -> Any:
-        """The innermost entry for `key` of a scope opened anywhere on this chain, else `MISSING`."""
-        for frame in frames:
-            if key in frame.entries and any(frame.owner is link for link in self._chain):
-                return frame.entries[key]
-        return MISSING
+    @traced_as(_held_traced)
+    def _held(self, key: object) -> T | None:
+        """The entry for `key` of a scope on this chain or of the chain, None where there is neither."""
+        found: T | None = innermost(_frames(), self._owners, key)
+        return self._flat.get(key) if found is None else found  # type: ignore[call-overload]
 
-    def _peek(self, key: object, frames: tuple[Frame, ...]) -> Any:
-        """The entry for `key` without loading a plug-in: a stub where it is not loaded, else `MISSING`."""
-        found = self._scoped(key, frames)
-        if found is MISSING:
-            found = self._flat.get(key, MISSING)  # type: ignore[call-overload]
-        return self._root._plugin_stub(key) if found is MISSING else found
+    def _find(self, key: str) -> T | None:
+        found = self._held(key)
+        return self._root.load_plugin(key) if found is None else found
 
-    def _resolve(self, key: str) -> T:
-        found = self._scoped(key, _frames())
-        if found is MISSING:
-            found = self._flat.get(key, MISSING)
-        if found is MISSING:
-            found = self._root._load_plugin(key)
-        if found is MISSING:
-            raise UnknownName(unknown_name(self.kind, key, list(self)))
-        return cast(T, found)
-
-    def _resolve_traced(self, key: str) -> T:
-        """`__getitem__` as dynamo traces it: what it reads becomes a guard, so that any change is seen."""
-        found = self._scoped(key, visible_frames())
-        if found is not MISSING:
-            return cast(T, found)
-        if key in self._flat:
-            return self._flat[key]
-        raise UnknownName(
-            f"{self.kind} {key!r} must be registered and loaded before it is looked up in a compiled frame"
-        )
-
-    @traced_as(_resolve_traced)
+    @traced_as(_getitem_traced)
     def __getitem__(self, key: str) -> T:
         if not _frames():
             try:
                 return self._flat[key]
             except KeyError:
                 pass
-        return self._resolve(key)
+        found = self._find(key)
+        if found is None:
+            raise UnknownName(unknown_name(self.kind, key, self))
+        return found
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry for `key`, loading its plug-in where that is where it lives, or `default`."""
-        if key in self:
-            return self[key]
-        return default
+        found = self._find(key)
+        return default if found is None else found
 
     def __contains__(self, key: object) -> bool:
-        frames = visible_frames()
-        if self._scoped(key, frames) is not MISSING or key in self._flat:
-            return True
-        return key in self._root._plugin_names()
+        return self._held(key) is not None or self._root.lists_plugin(key)
 
-    def _names(self) -> dict[str, None]:
-        """All names in the order of `collections.ChainMap`: the outermost layer's first."""
-        names = dict.fromkeys([*self._root._plugin_names(), *self._flat])
-        for frame in reversed(visible_frames()):
-            if any(frame.owner is link for link in self._chain):
-                names.update(dict.fromkeys(frame.entries))
-        return names
+    def _entries(self) -> dict[str, T | None]:
+        """Everything in the order of `collections.ChainMap`, farthest map first; None where a plug-in is not loaded."""
+        entries: dict[str, T | None] = dict.fromkeys(self._root.plugins.names())
+        entries.update(self._flat)
+        for scope in reversed(self._scopes()):
+            entries.update(scope)
+        return entries
+
+    def _scopes(self) -> list[Mapping[str, T]]:
+        """The entries of the scopes that lie over this chain, innermost first."""
+        return [frame.entries for frame in _frames() if frame.owner in self._owners]
+
+    def _snapshot(self) -> dict[str, T]:
+        """Everything, with stubs in the place of plug-ins that are not loaded."""
+        stub = self._root.plugins.stub
+        return {name: cast(T, stub(name)) if entry is None else entry for name, entry in self._entries().items()}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
+        return iter(self._entries())
 
     def __len__(self) -> int:
-        return len(self._names())
+        return len(self._entries())
 
     def values(self) -> ValuesView[T]:
         """The entries; plug-ins that are not loaded appear as stubs."""
-        return _Values(self)
+        return LiveValues(self, self._snapshot)
 
     def items(self) -> ItemsView[str, T]:
         """Names and entries; plug-ins that are not loaded appear as stubs."""
-        return _Items(self)
+        return LiveItems(self, self._snapshot)
 
     def override(self, entries: Mapping[str, T] | None = None, /, **named: T) -> Scope:
         """Entries that hold inside a `with` block, for this thread or asyncio task alone.
@@ -171,7 +183,11 @@ class Link(Mapping[str, T], Generic[T]):
         wanted = {**(entries or {}), **named}
         for name, component in wanted.items():
             self._root.check(name, component)
-        return Scope(self, wanted)
+        with WRITES:
+            if not self._token:
+                self._token = new_token()
+                self._attach()
+        return Scope(Frame(self._table, self._token, wanted))
 
     def where(self, name: str) -> Provenance:
         """Which layer answers to `name`, where its component was written, and what it hides; loads nothing.
@@ -181,22 +197,22 @@ class Link(Mapping[str, T], Generic[T]):
         """
         found = self._layers(name)
         if not found:
-            raise UnknownName(unknown_name(self.kind, name, list(self)))
+            raise UnknownName(unknown_name(self.kind, name, self))
         return provenance(name, found)
 
-    def _layers(self, name: str) -> list[tuple[Any, Any]]:
-        """(layer, component) of every entry for `name`, the winning one first."""
-        scoped = [
-            ("scope", frame.entries[name])
-            for frame in visible_frames()
-            if name in frame.entries and any(frame.owner is link for link in self._chain)
+    def _layers(self, name: str) -> list[tuple[Layer, object, str | None]]:
+        """(layer, component, distribution) of every entry for `name`, the winning one first."""
+        found: list[tuple[Layer, object, str | None]] = [
+            ("scope", scope[name], None) for scope in self._scopes() if name in scope
         ]
-        held = [(self._layer_of(link), link._own[name]) for link in self._chain if name in link._own]
-        stub = self._root._plugin_stub(name)
-        loaded = self._root._loaded.get(name, stub)
-        return [*scoped, *held, *([] if loaded is MISSING else [("plug-in", loaded)])]
+        for link in self._chain:
+            component = link._own.get(name)
+            if component is not None:
+                found.append((self._layer_of(link), component, None))
+        found.extend(self._root.plugin_layer(name))
+        return found
 
-    def _layer_of(self, link: "Link[T]") -> str:
+    def _layer_of(self, link: Self) -> Layer:
         if link is self._root:
             return "shared"
         return "local" if link is self else "parent"
@@ -210,25 +226,3 @@ class Link(Mapping[str, T], Generic[T]):
         """
         component = self[name]
         return Description(name, self.kind, component, declaration_of(component), self.where(name))
-
-
-class _Values(ValuesView[T]):
-    _mapping: Link[T]
-
-    def __iter__(self) -> Iterator[T]:
-        frames = visible_frames()
-        return (self._mapping._peek(key, frames) for key in self._mapping)
-
-    def __contains__(self, value: object) -> bool:
-        return any(entry is value or entry == value for entry in self)
-
-
-class _Items(ItemsView[str, T]):
-    _mapping: Link[T]
-
-    def __iter__(self) -> Iterator[tuple[str, T]]:
-        frames = visible_frames()
-        return ((key, self._mapping._peek(key, frames)) for key in self._mapping)
-
-    def __contains__(self, item: object) -> bool:
-        return any(entry == item for entry in self)

@@ -1,25 +1,98 @@
-"""The scopes that the running context sees, readable by eager code and by compiled code alike.
+"""The scopes that the running context sees, and how compiled code asks for them.
 
-`FRAMES` is the one truth. Dynamo cannot trace `ContextVar.get`, but it reads an attribute of a module through `getattr`
-and guards it the same way, so `context.visible`, answered by this module's `__getattr__` (PEP 562), is read anew before
-every call of a compiled frame: in the thread and in the asyncio task that make the call.
+Dynamo cannot trace `ContextVar.get`, but it reads an attribute of a module through `getattr`, and guards it the same
+way. So compiled code puts a question as the name of an attribute of this module. `__getattr__` (PEP 562) answers it
+while tracing and again before each call of the compiled frame, in the thread and the asyncio task that make the call.
+The answer is a component or a constant, and nothing but another answer makes dynamo compile anew.
 """
 
+import sys
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import count
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
-if TYPE_CHECKING:
-    from headstock.registry.scopes import Frame
+__all__ = ["FRAMES", "TABLES", "Frame", "ask", "innermost", "new_token", "traced_as"]
 
-__all__ = ["FRAMES", "OUTER", "Outer"]
-
-Outer: TypeAlias = "tuple[tuple[Frame, ...], Outer] | None"
-FRAMES: "ContextVar[tuple[Frame, ...]]" = ContextVar("headstock_scopes", default=())
-# What the captured scopes entered here have replaced, innermost first: (frames, the next outer).
-OUTER: "ContextVar[Outer]" = ContextVar("headstock_outer_scopes", default=None)
+F = TypeVar("F", bound=Callable[..., Any])
+_tokens = count(1)
 
 
-def __getattr__(name: str) -> "tuple[Frame, ...]":
-    if name == "visible":
-        return FRAMES.get()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class Frame(NamedTuple):
+    """The entries that a scope lays over the table or overlay `owner`, above the shared table `table` (tokens)."""
+
+    table: str
+    owner: str
+    entries: Mapping[str, Any]
+
+
+class Table(Protocol):
+    """What compiled code asks of a shared table."""
+
+    def lists_plugin(self, name: object) -> bool: ...
+    def load_plugin(self, name: str) -> Any: ...
+
+
+FRAMES: Final[ContextVar[tuple[Frame, ...]]] = ContextVar("headstock_scopes", default=())
+TABLES: Final[WeakValueDictionary[str, Table]] = WeakValueDictionary()
+
+
+def new_token() -> str:
+    """A text that names one table or overlay in this process; nothing is kept alive by it."""
+    return str(next(_tokens))
+
+
+def innermost(frames: tuple[Frame, ...], owners: tuple[str, ...], name: object) -> Any:
+    """The entry for `name` of the first of `frames` that lies over one of `owners`, else None."""
+    for frame in frames:
+        if name in frame.entries and frame.owner in owners:
+            return frame.entries[name]  # type: ignore[index]  # it is a key, so it is a text
+    return None
+
+
+def _overridden(table: str, name: str) -> bool:
+    return any(frame.table == table and name in frame.entries for frame in FRAMES.get())
+
+
+def _scoped(owners: str, name: str) -> Any:
+    return innermost(FRAMES.get(), tuple(owners.split(",")), name)
+
+
+_ANSWERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "overridden": _overridden,
+    "scoped": _scoped,
+    "listed": lambda table, name: TABLES[table].lists_plugin(name),
+    "loaded": lambda table, name: TABLES[table].load_plugin(name),
+}
+
+
+def __getattr__(question: str) -> Any:
+    kind, _, rest = question.partition(" ")
+    if kind not in _ANSWERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {question!r}")
+    about, _, name = rest.partition(" ")
+    return _ANSWERS[kind](about, name)
+
+
+_THIS: Final = sys.modules[__name__]
+
+
+def ask(kind: str, about: str, name: object) -> Any:
+    """Put a question to this module from a compiled frame; None for a name that is no text."""
+    # `join` takes the characters of an enumeration's text, where an f-string may print its name.
+    return getattr(_THIS, " ".join((kind, about, name))) if isinstance(name, str) else None
+
+
+def traced_as(replacement: Callable[..., Any]) -> Callable[[F], F]:
+    """Make dynamo trace `replacement` wherever it meets the decorated function.
+
+    This is the attribute that torch sets on its own wrappers (2.11 to 2.13). Were it ignored, tracing would meet
+    `ContextVar.get` and fail: a scope is honoured or refused, never overlooked.
+    """
+
+    def mark(function: F) -> F:
+        function._torchdynamo_inline = replacement  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -1,60 +1,104 @@
 """Entries that hold for one context: opened by `with table.override(name=component)`, captured for recomputation."""
 
-from collections.abc import Callable, Mapping
+import functools
+import inspect
+from collections.abc import Callable
 from contextlib import ContextDecorator
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, cast
 
-from headstock.registry import context
-from headstock.registry.context import FRAMES, OUTER
+from headstock.errors import InvalidComponent, MisplacedScope
+from headstock.registry.context import FRAMES, Frame, traced_as
 
 F = TypeVar("F", bound=Callable[..., Any])
-__all__ = ["CapturedScopes", "Frame", "Scope", "capture_scopes", "traced_as", "visible_frames"]
+__all__ = ["CapturedScopes", "Scope", "capture_scopes"]
 
 
-class Frame:
-    """One entering of a scope: the entries that it lays over `owner`, a table or an overlay."""
+class _Entered(NamedTuple):
+    """One `with` block that is open in this context."""
 
-    __slots__ = ("entries", "owner", "scope")
-
-    def __init__(self, owner: object, entries: Mapping[str, Any], scope: object) -> None:
-        self.owner: Final = owner
-        self.entries: Final = dict(entries)
-        self.scope: Final = scope
+    block: "_Block"
+    frames: tuple[Frame, ...]
+    alone: bool
 
 
-def visible_frames() -> tuple[Frame, ...]:
-    """The frames that this context sees, innermost first."""
-    return FRAMES.get()
+# The open blocks, innermost first; `FRAMES` is what can be seen of them.
+_ENTERED: Final[ContextVar[tuple[_Entered, ...]]] = ContextVar("headstock_entered", default=())
 
 
-def _visible_frames_traced() -> tuple[Frame, ...]:
-    frames: tuple[Frame, ...] = context.visible
-    return frames
+def _set(entered: tuple[_Entered, ...]) -> None:
+    visible: list[Frame] = []
+    for each in entered:
+        visible.extend(each.frames)
+        if each.alone:
+            break
+    _ENTERED.set(entered)
+    FRAMES.set(tuple(visible))
 
 
-def traced_as(replacement: Callable[..., Any]) -> Callable[[F], F]:
-    """Make dynamo trace `replacement` wherever it meets the decorated function.
-
-    This is the attribute that torch sets on its own wrappers (2.11 to 2.13). Were it ignored, tracing would meet
-    `ContextVar.get` and fail: a scope is honoured or refused, never overlooked.
-    """
-
-    def mark(function: F) -> F:
-        function._torchdynamo_inline = replacement  # type: ignore[attr-defined]
-        return function
-
-    return mark
+def _enter_traced(_: object) -> None:
+    raise MisplacedScope(
+        "a scope must be opened outside of compiled code, got a `with` block inside; open it around the call"
+    )
 
 
-traced_as(_visible_frames_traced)(visible_frames)
+class _Block(ContextDecorator):
+    """Shows `frames` while a `with` block runs; leaving takes away what entering added, in any order of blocks."""
+
+    _alone: ClassVar[bool]
+
+    def __init__(self, *frames: Frame) -> None:
+        self._frames = frames
+
+    @traced_as(_enter_traced)
+    def __enter__(self) -> Self:
+        _set((_Entered(self, self._frames, self._alone), *_ENTERED.get()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entered = _ENTERED.get()
+        mine = next((index for index, each in enumerate(entered) if each.block is self), None)
+        if mine is None:
+            raise MisplacedScope(
+                "a scope must be left in the context that entered it, got another one (another thread or task, or a "
+                "generator that was resumed elsewhere); enter and leave it with one `with` block"
+            )
+        _set(entered[:mine] + entered[mine + 1 :])
+
+    def __call__(self, function: F) -> F:
+        """Decorate `function`, so that each of its calls runs in this scope.
+
+        Raises:
+            InvalidComponent: it is a generator, whose body runs in the context of whoever resumes it.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidComponent(
+                f"a scope must decorate a function that runs when it is called, got the generator {function.__name__}; "
+                "open the scope where it is consumed"
+            )
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def inside(*args: Any, **keywords: Any) -> Any:
+            with self:
+                return await function(*args, **keywords)
+
+        return cast(F, inside)
 
 
-class Scope(ContextDecorator):
-    """Entries laid over one table while a `with` block runs, in this thread or asyncio task alone.
+class Scope(_Block):
+    """Entries laid over one table while a `with` block runs, or a function that it decorates.
 
-    Leaving removes exactly what entering added, in whatever order several scopes are left. One object may be entered
-    again while it is open, also by several threads.
+    It holds as a `contextvars` context does: in this thread or asyncio task alone, and in tasks that are created inside
+    the block, which go on seeing it after the block was left. One object may be entered again while it is open, also by
+    several threads. Compiled code sees the scopes that are open around its call, and refuses to open one itself.
+
+    Raises:
+        MisplacedScope: it is left in a context that did not enter it, or entered inside a compiled function.
 
     Example:
         >>> from headstock.registry import Overlay, Registry
@@ -66,56 +110,20 @@ class Scope(ContextDecorator):
         2
     """
 
-    def __init__(self, owner: object, entries: Mapping[str, Any]) -> None:
-        self._owner = owner
-        self._entries = dict(entries)
-
-    def __enter__(self) -> Self:
-        FRAMES.set((Frame(self._owner, self._entries, self), *FRAMES.get()))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        frames = FRAMES.get()
-        mine = next((frame for frame in frames if frame.scope is self), None)
-        if mine is None:
-            raise RuntimeError(
-                "a scope must be left in the context that entered it, got another one (another thread or task, or a "
-                "generator that was resumed elsewhere); enter and leave it with one `with` block"
-            )
-        FRAMES.set(tuple(frame for frame in frames if frame is not mine))
+    _alone = False
 
 
-class CapturedScopes:
+class CapturedScopes(_Block):
     """The scopes that one context saw, to be seen again by work that runs later or in another thread.
 
-    `with captured:` may be entered any number of times, nested, and by several threads at once.
+    Inside `with captured:` exactly these are open, others are hidden. It may be entered any number of times, nested,
+    and by several threads at once.
     """
 
-    __slots__ = ("_frames",)
-
-    def __init__(self, frames: tuple[Frame, ...]) -> None:
-        self._frames = frames
+    _alone = True
 
     def __bool__(self) -> bool:
         return bool(self._frames)
-
-    def __enter__(self) -> Self:
-        OUTER.set((FRAMES.get(), OUTER.get()))
-        FRAMES.set(self._frames)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        outer = OUTER.get()
-        if outer is None:
-            raise RuntimeError(
-                "captured scopes must be left in the context that entered them, got another thread or task; enter and "
-                "leave them with one `with` block"
-            )
-        frames, rest = outer
-        FRAMES.set(frames)
-        OUTER.set(rest)
 
 
 def capture_scopes() -> CapturedScopes:
@@ -130,4 +138,4 @@ def capture_scopes() -> CapturedScopes:
         ...     table["largest"](1, 2)
         1
     """
-    return CapturedScopes(visible_frames())
+    return CapturedScopes(*FRAMES.get())

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast, overload
 
 from headstock.errors import DuplicateName, FrozenTable, InvalidComponent, UnknownName
-from headstock.registry.chain import MISSING, WRITES, Link
-from headstock.registry.contract import declare, qualified_name
-from headstock.registry.plugins import Plugins
-from headstock.registry.provenance import source_place
+from headstock.registry.chain import WRITES, Link
+from headstock.registry.context import TABLES, ask, traced_as
+from headstock.registry.contract import Layer
+from headstock.registry.declaration import declare, declaring
+from headstock.registry.plugins import Plugins, PluginStub
+from headstock.registry.source import qualified_name, source_place
 from headstock.registry.suggest import unknown_name
 
 __all__ = ["Registry"]
@@ -19,12 +21,18 @@ Check = Callable[[str, Any], None]
 class Registry(Link[T], Generic[T]):
     """A shared table of named components, read as a mapping and written by `register` and `unregister`.
 
+    A copy of it, also inside a copied model, is the table itself. It pickles as the global variable that it is, if
+    `home` or an `Interface` says which, else with its entries.
+
     Args:
         kind: what its entries are, as error texts say it ("attention function").
         check: called with a name and a component before it is entered; raises `InvalidComponent`.
         builtins: the entries that it starts with.
         entry_points: the entry point group whose names join the table, behind its own entries.
         home: `(module, variable)` where the table lives, so that pickled overlays find it again.
+
+    Raises:
+        InvalidComponent: one of `builtins` cannot be an entry.
 
     Example:
         >>> from headstock.registry import Registry
@@ -49,12 +57,14 @@ class Registry(Link[T], Generic[T]):
         self._home = home
         if home is not None:
             self.__module__ = home[0]
-        self._plugins = Plugins(entry_points)
-        self._loaded: dict[str, T] = {}
+        self._named_by: type | None = None
         self._frozen = False
+        self._loaded: dict[str, tuple[T, PluginStub]] = {}
+        self.plugins = Plugins(entry_points)
         for name, component in (builtins or {}).items():
             self.check(name, component)
         super().__init__(builtins or {}, None)
+        TABLES[self._token] = self
 
     @property
     def kind(self) -> str:
@@ -67,8 +77,9 @@ class Registry(Link[T], Generic[T]):
         return self._frozen
 
     def freeze(self) -> None:
-        """Refuse every later `register` and `unregister`; overlays and scopes go on."""
-        self._frozen = True
+        """Refuse every later `register` and `unregister`; overlays, scopes and plug-ins go on."""
+        with WRITES:
+            self._frozen = True
 
     def check(self, name: object, component: object) -> None:
         """Refuse what cannot be an entry.
@@ -97,10 +108,10 @@ class Registry(Link[T], Generic[T]):
     ) -> T | Callable[[T], T]:
         """Enter `component` under `name`, seen through every overlay; without a component, a decorator that does.
 
-        `declared` is attached to the component as by `declare`.
+        `declared` is attached to the component as by `declare`, and taken back where the component is refused.
 
         Raises:
-            DuplicateName: the name is taken and `replace` is False.
+            DuplicateName: the name is taken and `replace` is False, or the component is declared otherwise.
             InvalidComponent: the component is not one of this kind.
             FrozenTable: the table was frozen.
         """
@@ -108,15 +119,16 @@ class Registry(Link[T], Generic[T]):
             return lambda given: self._enter(name, given, replace=replace, declared=declared)
         return self._enter(name, component, replace=replace, declared=declared)
 
-    def _enter(self, name: str, component: T, *, replace: bool, declared: dict[str, Any]) -> T:
-        self._refuse_frozen(f"register {name!r}")
-        if declared:
-            declare(component, **declared)
-        self.check(name, component)
-        with WRITES:
-            if name in self._own and not replace:
-                raise DuplicateName(self._taken(name))
-            self._write({**self._own, name: component})
+    def _enter(self, name: str, component: T, *, replace: bool, declared: Mapping[str, Any]) -> T:
+        with declaring(component, declared):
+            self.check(name, component)
+            with WRITES:
+                self._refuse_frozen(f"register {name!r}")
+                if name in self._own and not replace:
+                    raise DuplicateName(self._taken(name))
+                if declared:  # anew: a thread that declared the same and is refused leaves this one
+                    declare(component, **declared)
+                self._write({**self._own, name: component})
         return component
 
     def unregister(self, name: str) -> T:
@@ -126,10 +138,10 @@ class Registry(Link[T], Generic[T]):
             UnknownName: the table does not hold the name.
             FrozenTable: the table was frozen.
         """
-        self._refuse_frozen(f"unregister {name!r}")
         with WRITES:
+            self._refuse_frozen(f"unregister {name!r}")
             if name not in self._own:
-                raise UnknownName(unknown_name(f"a registered {self.kind}", name, self._own))
+                raise UnknownName(self._not_registered(name))
             component = self._own[name]
             self._write({key: value for key, value in self._own.items() if key != name})
         return component
@@ -150,29 +162,53 @@ class Registry(Link[T], Generic[T]):
             f"(overlay[{name!r}] = ...) or pass replace=True"
         )
 
+    def _not_registered(self, name: str) -> str:
+        stub = self.plugins.stub(name)
+        if stub is None:
+            return unknown_name(f"a registered {self.kind}", name, self._own)
+        return (
+            f"only a registered {self.kind} can be unregistered, got {name!r}, the plug-in of {stub.distribution}; "
+            "shadow it, or uninstall that distribution"
+        )
+
     def _merge(self) -> None:
-        self._flat = {**self._loaded, **self._own}
+        self._flat = {**{name: component for name, (component, _) in self._loaded.items()}, **self._own}
 
-    def _plugin_names(self) -> Mapping[str, object]:
-        return self._plugins.names()
+    @traced_as(lambda self, name: ask("listed", self._table, name) or False)
+    def lists_plugin(self, name: object) -> bool:
+        """Whether an installed distribution offers `name`."""
+        return name in self.plugins.names()
 
-    def _plugin_stub(self, name: object) -> Any:
-        if name not in self._plugins.names():
-            return MISSING
-        return self._plugins.stub(name)
+    @traced_as(lambda self, name: ask("loaded", self._table, name))
+    def load_plugin(self, name: str) -> T | None:
+        """Import the component that a distribution offers as `name` and keep it; None where none does.
 
-    def _load_plugin(self, name: str) -> Any:
-        if name not in self._plugins.names():
-            return MISSING
-        component = self._plugins.load(name)
+        Raises:
+            BrokenPlugin: it does not load.
+            InvalidComponent: it is not one of this kind.
+        """
+        stub = self.plugins.stub(name)
+        if stub is None:
+            return None
+        component = cast(T, self.plugins.load(stub))
         try:
             self.check(name, component)
         except InvalidComponent as error:
-            raise InvalidComponent(f"{error} (the plug-in of {self._plugins.stub(name).distribution})") from error
+            raise InvalidComponent(f"{error} (the plug-in of {stub.distribution})") from error
         with WRITES:
-            self._loaded = {**self._loaded, name: cast(T, component)}
+            self._loaded = {**self._loaded, name: (component, stub)}
             self._write(self._own)
         return component
+
+    def plugin_layer(self, name: str) -> list[tuple[Layer, object, str | None]]:
+        """(layer, component or stub, distribution) of the plug-in `name`, if there is one."""
+        component, stub = self._loaded.get(name, (self.plugins.stub(name),) * 2)
+        return [] if stub is None else [("plug-in", component, stub.distribution)]
+
+    def named_by(self, interface: type) -> None:
+        """Remember the first class whose `registry` this is, so that the table pickles as that."""
+        if self._named_by is None and "<locals>" not in interface.__qualname__:
+            self._named_by = interface
 
     def __repr__(self) -> str:
         return f"Registry({self.kind!r}: {', '.join(self) or 'empty'})"
@@ -186,10 +222,14 @@ class Registry(Link[T], Generic[T]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self._home is not None:
             return self._home[1]  # pickle writes a global variable by name, and finds its module in `__module__`
-        return _restored, (type(self), self._kind, self._check, self._own, self._plugins.group)
+        if self._named_by is not None:
+            return getattr, (self._named_by, "registry")
+        return _restored, (type(self), self._kind, self._check, self._own, self.plugins.group, self._frozen)
 
 
 def _restored(
-    cls: type[Registry[T]], kind: str, check: Check | None, entries: dict[str, T], group: str | None
+    cls: type[Registry[T]], kind: str, check: Check | None, entries: dict[str, T], group: str | None, frozen: bool
 ) -> Registry[T]:
-    return cls(kind, check=check, builtins=entries, entry_points=group)
+    table = cls(kind, check=check, builtins=entries, entry_points=group)
+    table._frozen = frozen
+    return table
