@@ -70,8 +70,8 @@ class AttentionOutput(NamedTuple):
 
     Attributes:
         output: the weighted values, in the dtype of the query.
-        log_sum_exp: the natural logarithm of the softmax's denominator, sinks included; -inf for a row that sees nothing.
-            None where the implementation does not give it.
+        log_sum_exp: the natural logarithm of the softmax's denominator, sinks included; -inf for a row that sees
+            nothing. None where the implementation does not give it.
         weights: the weights that multiplied the values (after dropout); None where not asked for.
     """
 
@@ -100,7 +100,7 @@ class AttentionFunction(Protocol):
 
 
 class AttentionCore(Protocol):
-    """How headstock's own implementations are written: one layout throughout, every option named, one kind of result."""
+    """How headstock's own implementations are written: one layout, every option named, one kind of result."""
 
     def __call__(
         self,
@@ -155,9 +155,9 @@ _CONTRACT = "__headstock_contract__"
 def contract_of(function: Callable[..., Any]) -> Contract:
     """What `function` declares, completed by what its signature shows.
 
-    A function that declares no mask is given an additive one, which is right for functions that add their mask and loud in
-    those that expect booleans. One that declares no features honours those that its signature names: a `**keywords` that
-    may swallow a feature in silence counts for nothing.
+    A function that declares no mask is given an additive one, which is right for functions that add their mask and loud
+    in those that expect booleans. One that declares no features honours those that its signature names: a `**keywords`
+    that may swallow a feature in silence counts for nothing.
 
     Example:
         >>> def softcapped(module, query, key, value, attention_mask, *, scaling=None, softcap=None): ...
@@ -212,7 +212,7 @@ def check_attention(name: str, function: Any) -> None:
     """
     if isinstance(function, type):
         raise InvalidComponent(
-            f"attention function {name!r} must be callable as a function, got the class {function!r}"
+            f"attention function {name!r} must be a function or an object, got the class {function!r}"
         )
     signature = signature_of(function)
     _check_positional(name, signature)
@@ -221,8 +221,8 @@ def check_attention(name: str, function: Any) -> None:
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if parameter.default is parameter.empty and not variadic and parameter.name not in offered:
             raise InvalidComponent(
-                f"attention function {name!r} must give each further parameter a default, got {parameter.name!r} without; "
-                "calls pass scaling and dropout, and features where they are asked for"
+                f"attention function {name!r} must give each further parameter a default, got "
+                f"{parameter.name!r} without; calls pass scaling and dropout, and features where they are asked for"
             )
     _check_declaration(name, declaration_of(function) or Declaration())
     contract_of(function)  # read now, so that a compiled call finds it read
@@ -233,8 +233,8 @@ def _check_positional(name: str, signature: inspect.Signature) -> None:
     positional = sum(k in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in kinds)
     if positional < len(_POSITIONAL) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         raise InvalidComponent(
-            f"attention function {name!r} must take ({', '.join(_POSITIONAL)}, *, scaling=None, dropout=0.0, **keywords), got "
-            f"{signature}"
+            f"attention function {name!r} must take ({', '.join(_POSITIONAL)}, *, scaling=None, dropout=0.0, "
+            f"**keywords), got {signature}; give it these parameters"
         )
 
 

@@ -1,4 +1,4 @@
-"""Attention written out: every feature, readable, the specification that the other implementations are measured against."""
+"""Attention written out, with every feature: the specification that other implementations are measured against."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,8 +27,8 @@ def eager_attention(
     """softmax(softcap(scaling * query key^T) + bias, over the visible keys and the sink) value.
 
     Half precision is computed in float32, and the result is rounded once, to the dtype of the query (under autocast: to
-    autocast's, as `scaled_dot_product_attention` does). A row that sees no key gives zeros, zero gradients and, without a
-    sink, a log-sum-exp of -inf.
+    autocast's, as `scaled_dot_product_attention` does). A row that sees no key gives zeros, zero gradients and, without
+    a sink, a log-sum-exp of -inf.
 
     Args:
         query: what looks.
@@ -38,7 +38,7 @@ def eager_attention(
         scaling: factor of the scores (Vaswani et al. 2017, arXiv:1706.03762, eq. 1: 1 / sqrt(head_dim)).
         dropout: probability with which a weight is set to zero.
         softcap: scores become softcap * tanh(scores / softcap) (Gemma 2, arXiv:2408.00118, section 2).
-        sinks: one logit per head that takes part in the softmax and has no value (gpt-oss; Xiao et al., arXiv:2309.17453).
+        sinks: one logit per head that takes part in the softmax and has no value (Xiao et al. 2023, arXiv:2309.17453).
         bias: added to the scores, broadcast to [batch, heads, queries, keys].
 
     Example:
@@ -109,7 +109,7 @@ def _hide(
 def _softmax(
     scores: Float[Tensor, "batch heads queries keys"], sinks: Float[Tensor, " heads"] | None
 ) -> tuple[Float[Tensor, "batch heads queries keys"], Float[Tensor, "batch heads queries"]]:
-    """Weights and log-sum-exp; all arithmetic stays finite on rows of -inf, so that their gradients are zero, not NaN."""
+    """Weights and log-sum-exp, in arithmetic that stays finite on rows of -inf: their gradients are zero, not NaN."""
     sink = None if sinks is None else sinks.to(scores.dtype)[:, None, None]
     top = _row_maximum(scores.detach(), sink)
     exponentials = (scores - top).exp()

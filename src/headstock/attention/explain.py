@@ -1,7 +1,7 @@
 """`explain`: which implementation a call would run and why not the others, told before anything runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -113,9 +113,8 @@ def _all_reasons(
     table: Mapping[str, AttentionFunction], request: Request, *, masked: bool
 ) -> dict[str, tuple[str, ...]]:
     against: dict[str, tuple[str, ...]] = {}
-    for name in sorted(
-        table, key=lambda entry: (entry not in RANKING, RANKING.index(entry) if entry in RANKING else 0)
-    ):
+    ranked = [name for name in RANKING if name in table]
+    for name in [*ranked, *(name for name in table if name not in ranked)]:
         try:
             against[name] = reasons_against(contract_of(table[name]), request, masked=masked)
         except BrokenPlugin as error:
@@ -156,10 +155,8 @@ def _density(prepared: PreparedMask | None) -> float:
     rows, keys = prepared.geometry.q_length, prepared.geometry.kv_length
     if rows == 0 or keys == 0:
         return 0.0
-    shares = [
-        _rows_of(prepared, start).float().mean().item() * min(_ROWS, rows - start) for start in range(0, rows, _ROWS)
-    ]
-    return round(sum(shares) / rows, 12)
+    parts = (_rows_of(prepared, start) for start in range(0, rows, _ROWS))
+    return round(sum(part.double().mean().item() * part.shape[2] for part in parts) / rows, 12)
 
 
 def _rows_of(prepared: PreparedMask, start: int) -> Tensor:
@@ -169,9 +166,7 @@ def _rows_of(prepared: PreparedMask, start: int) -> Tensor:
         return rows if rows.dtype == torch.bool else rows > torch.finfo(rows.dtype).min
     whole = prepared.geometry
     count = min(_ROWS, whole.q_length - start)
-    part = Geometry(
-        whole.batch_size, count, whole.kv_length, whole.q_offset + start, whole.kv_offset, heads=whole.heads
-    )
+    part = replace(whole, q_length=count, q_offset=whole.q_offset + start)
     return prepare(prepared.mask, part, device=prepared.device).dense()
 
 

@@ -45,15 +45,15 @@ def attend(
         key: what is looked at; its heads divide those of the query.
         value: what is weighted.
         mask: which key each query sees: a `Mask`, a prepared mask, or a tensor that broadcasts to
-            [batch, heads, queries, keys], boolean (True = may attend) or floating (added to the scores). None: every key.
+            [batch, heads, queries, keys], boolean (True = may attend) or floating (added to the scores). None: all.
         implementation: a name of `interface`, or "auto" for the fastest that honours the call.
         scaling: factor of the scores; 1 / sqrt(head_dim) by default.
         dropout: probability with which a weight is dropped, in training and out of it.
         softcap: bounds the scores to (-softcap, softcap) by tanh.
         sinks: one logit per head that takes part in the softmax and has no value.
         bias: added to the scores.
-        q_offset: absolute index of the first query (per row: a tensor); by default the last query is aligned with the last
-            key, or the first with the first where there are more queries than keys.
+        q_offset: absolute index of the first query (per row: a tensor); by default the last query is aligned with the
+            last key, or the first with the first where there are more queries than keys.
         return_lse: give an `AttentionOutput` with the log-sum-exp of each row.
         return_weights: give an `AttentionOutput` with the weights.
         checked: compute the call by its definition too and compare.
@@ -109,10 +109,10 @@ def call_attention(
     return_weights: bool = False,
     **keywords: Any,
 ) -> tuple[Float[Tensor, "batch queries heads value_dim"], Float[Tensor, "batch heads queries keys"] | None]:
-    """Attention for a layer: as `attend`, with the layer itself for functions that look at it, in the layout of the table.
+    """Attention for a layer: as `attend`, with the layer for functions that look at it, in the layout of the table.
 
-    `keywords` are sorted as for the table's functions: features, facts that repeat the mask, transport; a keyword that only
-    the called function knows is handed to it, any other is refused by name.
+    `keywords` are sorted as for the table's functions: features, facts that repeat the mask, transport; a keyword that
+    only the called function knows is handed to it, any other is refused by name.
 
     Raises:
         UnknownName, UnsupportedFeature, InvalidShape, InvalidConfig: as `attend`.

@@ -14,8 +14,8 @@ __all__ = ["merge"]
 def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
     """The output over the keys of both parts, from the outputs over each and their log-sum-exp.
 
-    Each part weighs exp(log_sum_exp - joint log_sum_exp) (Dao et al. 2022, arXiv:2205.14135, section 3.1). A sink belongs to
-    one part only. The parts must have seen disjoint keys; dropout and weights do not carry over.
+    Each part weighs exp(log_sum_exp - joint log_sum_exp) (Dao et al. 2022, arXiv:2205.14135, section 3.1). A sink belongs
+    to one part only. The parts must have seen disjoint keys; dropout and weights do not carry over.
 
     Raises:
         UnsupportedFeature: a part has no log-sum-exp.
@@ -35,8 +35,8 @@ def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
         )
     if first.output.shape != second.output.shape:
         raise InvalidShape(
-            f"the parts must have one shape to be merged, got {list(first.output.shape)} and {list(second.output.shape)}; "
-            "split the keys, not the queries"
+            f"the parts must have one shape to be merged, got {list(first.output.shape)} and "
+            f"{list(second.output.shape)}; split the keys, not the queries"
         )
     joint = torch.logaddexp(first.log_sum_exp, second.log_sum_exp)
     output = _share(first, first.log_sum_exp, joint) + _share(second, second.log_sum_exp, joint)

@@ -1,4 +1,4 @@
-"""What one call asks for, read from its arguments and held against what a function can do; no tensor work happens here."""
+"""What one call asks for, read from its arguments and held against what a function can do, before tensor work."""
 
 import math
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Request:
     scaling_given: bool = False
 
     def __post_init__(self) -> None:
-        _check_number("scaling", self.scaling, lambda x: math.isfinite(x), "a finite number")
+        _check_number("scaling", self.scaling, math.isfinite, "a finite number")
         _check_number("dropout", self.dropout, lambda x: 0.0 <= x <= 1.0, "a probability from 0 to 1")
         if self.softcap is not None:
             _check_number("softcap", self.softcap, lambda x: x > 0.0 and math.isfinite(x), "positive and finite")
@@ -81,9 +81,9 @@ def refuse_unsupported(name: str, contract: Contract, request: Request) -> None:
     missing = [feature for feature in request.features if feature not in contract.features]
     if missing:
         raise UnsupportedFeature(
-            f"attention function {name!r} must honour what the call asks for, got {', '.join(missing)}, which it does not "
-            f"(it honours {', '.join(sorted(contract.features)) or 'none of the features'}); choose another implementation "
-            "('eager' honours every feature), or declare(function, features=...) where it does"
+            f"attention function {name!r} must honour what the call asks for, got {', '.join(missing)}, which it does "
+            f"not (it honours {', '.join(sorted(contract.features)) or 'none of the features'}); choose another "
+            "implementation ('eager' honours every feature), or declare(function, features=...) where it does"
         )
 
 
@@ -145,7 +145,7 @@ def mask_from_facts(facts: Mapping[str, Any]) -> Mask | None:
         return causal() if is_causal else None
     if is_causal is False:
         raise UnsupportedFeature(
-            f"sliding_window without a mask must mean a causal window, got sliding_window={window} with is_causal=False; "
-            "pass mask=sliding_window(size, right) to say which keys each side has"
+            f"sliding_window without a mask must mean a causal window, got sliding_window={window} with "
+            "is_causal=False; pass mask=sliding_window(size, right) to say which keys each side has"
         )
     return sliding_window(window)

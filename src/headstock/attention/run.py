@@ -69,8 +69,8 @@ def _lowered(name: str, contract: Contract, call: Call, empty: Tensor | None) ->
         return None, False
     if contract.mask == "none":
         raise UnsupportedFeature(
-            f"attention function {name!r} must be called without a mask, as it declares mask='none', got one; choose another "
-            "implementation"
+            f"attention function {name!r} must be called without a mask, as it declares mask='none', got one; choose "
+            "another implementation"
         )
     lowered = call.mask.lower(contract.mask, dtype=call.query.dtype)
     is_causal = False
@@ -80,7 +80,7 @@ def _lowered(name: str, contract: Contract, call: Call, empty: Tensor | None) ->
             # Where the triangle starts is understood differently by different functions: a dense mask says it.
             lowered, is_causal = call.mask.lower("dense", dtype=call.query.dtype), False
     if isinstance(lowered, Tensor) and lowered.dtype.is_floating_point is False and empty is not None:
-        # A row of -inf would be NaN in most softmaxes, and stay NaN in the backward pass: it sees all and is zeroed after.
+        # A row of -inf is NaN in most softmaxes and in their backward pass: here it sees all, and is zeroed after.
         lowered = lowered | empty.unsqueeze(-1)
     return lowered, is_causal
 
@@ -92,8 +92,8 @@ def _offered(name: str, contract: Contract, request: Request) -> dict[str, Any]:
         keywords["scaling"] = request.scaling
     elif request.scaling_given:
         raise UnsupportedFeature(
-            f"attention function {name!r} must take `scaling` to be called with one, got scaling={request.scaling}; add the "
-            "keyword to its signature, or leave scaling at its default of 1 / sqrt(head_dim)"
+            f"attention function {name!r} must take `scaling` to be called with one, got scaling={request.scaling}; add "
+            "the keyword to its signature, or leave scaling at its default of 1 / sqrt(head_dim)"
         )
     if "dropout" in contract.named or contract.takes_any:
         keywords["dropout"] = request.dropout
@@ -114,8 +114,8 @@ def _checked_result(name: str, result: Any, call: Call) -> tuple[Tensor, Tensor 
         )
     if result[0].shape != expected:
         raise InvalidShape(
-            f"the output of attention function {name!r} must be [batch, queries, heads, head_dim] {list(expected)}, got "
-            f"{list(result[0].shape)}; transpose(1, 2) turns heads and queries"
+            f"the output of attention function {name!r} must be [batch, queries, heads, head_dim] {list(expected)}, "
+            f"got {list(result[0].shape)}; transpose(1, 2) turns heads and queries"
         )
     return result
 

@@ -55,7 +55,7 @@ def _check_same_kind(query: Tensor, key: Tensor, value: Tensor) -> None:
     # Under autocast the three are cast to one dtype before they meet.
     if len(dtypes) > 1 and not torch.is_autocast_enabled(query.device.type):
         raise InvalidShape(
-            f"query, key and value must have one dtype, got {query.dtype}, {key.dtype}, {value.dtype}; convert with `.to`"
+            f"query, key and value must have one dtype, got {query.dtype}, {key.dtype}, {value.dtype}; use `.to`"
         )
     if len(devices) > 1:
         raise InvalidShape(
@@ -67,8 +67,8 @@ def _check_same_kind(query: Tensor, key: Tensor, value: Tensor) -> None:
 def _check_size(name: str, tensor: Tensor, dim: int, expected: int, meaning: str) -> None:
     if tensor.shape[dim] != expected:
         raise InvalidShape(
-            f"dimension {dim} of the {name} must be {meaning}, {expected}, got {tensor.shape[dim]} in {_shape(tensor)}; "
-            "the layout is [batch, heads, length, head_dim]"
+            f"dimension {dim} of the {name} must be {meaning}, {expected}, got {tensor.shape[dim]} in "
+            f"{_shape(tensor)}; the layout is [batch, heads, length, head_dim]"
         )
 
 
