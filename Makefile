@@ -24,7 +24,7 @@ test: $(VENV)/ready-to-develop ## run the fast tests and the examples in the doc
 	@$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --quiet
 
 slow: $(VENV)/ready-to-develop ## run the tests that take long
-	@$(PYTEST) -m "slow and not cuda" --verbose
+	@$(PYTEST) -m "slow and not cuda" --verbose || test $$? -eq 5 # 5: nothing is that slow
 
 lint: $(VENV)/ready-to-develop ## check style and formatting
 	@$(BIN)/ruff check
