@@ -6,7 +6,8 @@ from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from headstock.errors import UnknownName
-from headstock.registry.context import FRAMES, Frame, ask, innermost, new_token, traced_as
+from headstock.registry import traced
+from headstock.registry.context import FRAMES, Frame, innermost, new_token, traced_as
 from headstock.registry.contract import Description, Layer, Provenance
 from headstock.registry.declaration import declaration_of
 from headstock.registry.provenance import provenance
@@ -23,22 +24,6 @@ T = TypeVar("T")
 # Every write of every chain takes this lock and replaces the dictionaries that readers see: a look-up takes none.
 WRITES = threading.RLock()
 _frames = FRAMES.get
-
-
-def _held_traced(link: "Link[T]", key: str) -> T | None:
-    if ask("overridden", link._table, key):
-        found: T | None = ask("scoped", ",".join(link._owners), key)
-        if found is not None:
-            return found
-    return link._flat.get(key)
-
-
-def _getitem_traced(link: "Link[T]", key: str) -> T:
-    found = link._find(key)
-    if found is None:
-        valid = ", ".join(map(repr, link._flat))
-        raise UnknownName(f"{link.kind} must be one of {valid} in compiled code, got {key!r}; register it first")
-    return found
 
 
 class Link(Mapping[str, T], Generic[T]):
@@ -103,7 +88,7 @@ class Link(Mapping[str, T], Generic[T]):
         """What the entries are, as error texts say it."""
         return self._root.kind
 
-    @traced_as(_held_traced)
+    @traced_as(traced.held)
     def _held(self, key: object) -> T | None:
         """The entry for `key` of a scope on this chain or of the chain, None where there is neither."""
         found: T | None = innermost(_frames(), self._owners, key)
@@ -113,7 +98,7 @@ class Link(Mapping[str, T], Generic[T]):
         found = self._held(key)
         return self._root.load_plugin(key) if found is None else found
 
-    @traced_as(_getitem_traced)
+    @traced_as(traced.getitem)
     def __getitem__(self, key: str) -> T:
         if not _frames():
             try:
@@ -164,6 +149,7 @@ class Link(Mapping[str, T], Generic[T]):
         """Names and entries; plug-ins that are not loaded appear as stubs."""
         return LiveItems(self, self._snapshot)
 
+    @traced_as(traced.override)
     def override(self, entries: Mapping[str, T] | None = None, /, **named: T) -> Scope:
         """Entries that hold inside a `with` block, for this thread or asyncio task alone.
 
@@ -172,6 +158,7 @@ class Link(Mapping[str, T], Generic[T]):
 
         Raises:
             InvalidComponent: an entry cannot be a component of this table.
+            MisplacedScope: dynamo traces the call under `fullgraph=True`.
 
         Example:
             >>> from headstock.registry import Overlay, Registry

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, cast
 
 from headstock.errors import InvalidComponent, MisplacedScope
-from headstock.registry.context import FRAMES, Frame, traced_as
+from headstock.registry.context import FRAMES, Frame
 
 F = TypeVar("F", bound=Callable[..., Any])
 __all__ = ["CapturedScopes", "Scope", "capture_scopes"]
@@ -37,12 +37,6 @@ def _set(entered: tuple[_Entered, ...]) -> None:
     FRAMES.set(tuple(visible))
 
 
-def _enter_traced(_: object) -> None:
-    raise MisplacedScope(
-        "a scope must be opened outside of compiled code, got a `with` block inside; open it around the call"
-    )
-
-
 class _Block(ContextDecorator):
     """Shows `frames` while a `with` block runs; leaving takes away what entering added, in any order of blocks."""
 
@@ -51,7 +45,6 @@ class _Block(ContextDecorator):
     def __init__(self, *frames: Frame) -> None:
         self._frames = frames
 
-    @traced_as(_enter_traced)
     def __enter__(self) -> Self:
         _set((_Entered(self, self._frames, self._alone), *_ENTERED.get()))
         return self
@@ -98,7 +91,7 @@ class Scope(_Block):
     several threads. Compiled code sees the scopes that are open around its call, and refuses to open one itself.
 
     Raises:
-        MisplacedScope: it is left in a context that did not enter it, or entered inside a compiled function.
+        MisplacedScope: it is left in a context that did not enter it.
 
     Example:
         >>> from headstock.registry import Overlay, Registry
