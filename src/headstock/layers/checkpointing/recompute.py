@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from headstock.errors import InvalidComponent
-from headstock.layers.checkpointing.buffers import Buffers
 from headstock.layers.checkpointing.guards import (
     refuse_changed,
     refuse_hidden_arguments,
@@ -15,6 +14,7 @@ from headstock.layers.checkpointing.guards import (
     refuse_transforms,
 )
 from headstock.layers.checkpointing.packing import Arguments, Packed, by_name, take_apart
+from headstock.layers.checkpointing.state import LayerState
 from headstock.registry import capture_scopes
 
 __all__ = ["Call", "run_checkpointed"]
@@ -24,7 +24,7 @@ class Call:
     """One call of a layer as a function of the tensors among its arguments, to be repeated exactly.
 
     Each run sees the registry scopes that were open when this was made, in whatever thread it happens, and each run
-    after the first sees the buffers that the first one saw.
+    after the first sees the parameters and buffers that the first one saw.
     """
 
     def __init__(
@@ -35,17 +35,17 @@ class Call:
         self._packed = packed
         self._positional = positional
         self._scopes = capture_scopes()
-        self._buffers = Buffers(layer)
+        self._state = LayerState(layer)
         self._result: Packed | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
         """The tensors of the result: one bare, else a tuple."""
         if self._result is not None:
-            with self._buffers.replayed():
+            with self._state.replayed():
                 return _shown(*take_apart(self._run(self._packed.together(tensors))))
         arguments = self._packed.together(tensors)
         result = self._run(arguments)
-        self._buffers.keep_changed()
+        self._state.settle()
         self._inspect(arguments, tensors, result)
         self._result, outputs = take_apart(result)
         return _shown(self._result, outputs)

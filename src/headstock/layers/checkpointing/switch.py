@@ -74,8 +74,8 @@ def _layers_of(model: nn.Module) -> dict[str, GradientCheckpointingLayer]:
     layers = {name: each for name, each in model.named_modules() if isinstance(each, GradientCheckpointingLayer)}
     if not layers:
         raise UnsupportedFeature(
-            f"a model must contain a GradientCheckpointingLayer to be checkpointed, got {type(model).__name__} with none; make "
-            "its repeated layers subclasses of headstock.layers.GradientCheckpointingLayer"
+            f"a model must contain a GradientCheckpointingLayer to be checkpointed, got {type(model).__name__} "
+            "with none; make its repeated layers subclasses of headstock.layers.GradientCheckpointingLayer"
         )
     for name, layer in layers.items():
         if not checkpoints_itself(type(layer)):
