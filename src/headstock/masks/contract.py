@@ -34,9 +34,9 @@ class MaskRepresentation(Protocol):
     """A function from a mask and a geometry to one representation, exact or refused."""
 
     def __call__(
-        self, mask: "Mask | PreparedMask", geometry: "Geometry", *, dtype: torch.dtype, device: Device = None
+        self, mask: "Mask | PreparedMask", geometry: "Geometry", *, dtype: torch.dtype, device: torch.device | None
     ) -> Any:
-        """Represent `mask` in `geometry`; `dtype` is that of the query, `device` where the query lies."""
+        """Represent `mask` in `geometry`; `dtype` is that of the query, `device` where the mask lies."""
 
 
 class MaskPattern(Protocol):

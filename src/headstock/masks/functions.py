@@ -96,7 +96,8 @@ def _called(predicate: Predicate, *indices: Tensor) -> object:
     except Exception as error:
         raise InvalidComponent(
             f"{text_of(predicate)} must answer for 0-dim index tensors under torch.vmap, "
-            f"got {type(error).__name__}: {error}; write it with tensor operations, without branching on values"
+            f"got {type(error).__name__}: {error}; "
+            "write it with tensor operations that hold for every index, without branching on values"
         ) from error
 
 

@@ -17,7 +17,7 @@ from headstock.masks.tracing import is_readable
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Given(Pattern):
-    """entries[b, h, i - q_offset, j - kv_offset], a dimension of size 1 standing for all of its indices."""
+    """entries[b, h, i - q_offset, j - kv_offset], where one row or head stands for all of them."""
 
     name = "given"
 
@@ -26,12 +26,10 @@ class Given(Pattern):
 
     def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """The entry at the indices relative to the geometry."""
+        rows, heads = self.entries.shape[:2]
         query = q_idx - _offset_of(self.geometry.q_offset, batch_idx)
         key = kv_idx - _offset_of(self.geometry.kv_offset, batch_idx)
-        position = (batch_idx, head_idx, query, key)
-        return self.entries[
-            tuple(idx * 0 if size == 1 else idx for idx, size in zip(position, self.entries.shape, strict=True))
-        ]
+        return self.entries[0 if rows == 1 else batch_idx, 0 if heads == 1 else head_idx, query, key]
 
     def arguments(self) -> dict[str, Any]:
         """`entries`."""
@@ -80,16 +78,16 @@ def check_given(values: Tensor, geometry: Geometry) -> Tensor:
 
 
 def additive_of(values: Float[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
-    """The same numbers in another dtype; those below its range become its lowest finite value, and -inf stays.
+    """The same numbers in another dtype: what hides goes on hiding, and -inf stays.
 
-    A row that is hidden throughout by a lowest finite value stays so, instead of turning into NaN.
+    The lowest finite value of one dtype becomes that of the other, and so does a number below the other's range: a row
+    that is hidden throughout does not turn into NaN.
     """
     if values.dtype == dtype:
         return values
-    lowest = torch.finfo(dtype).min
-    if torch.finfo(values.dtype).min >= lowest:
-        return values.to(dtype)
-    return torch.where(values.isneginf(), values, values.clamp(min=lowest)).to(dtype)
+    rounded = values.to(dtype)
+    hides = (values == torch.finfo(values.dtype).min) | (rounded.isneginf() & ~values.isneginf())
+    return torch.where(hides, torch.full((), torch.finfo(dtype).min, dtype=dtype, device=values.device), rounded)
 
 
 def hidden_of(values: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:

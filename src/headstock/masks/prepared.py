@@ -13,6 +13,7 @@ from headstock.masks.evaluation import check_geometry, device_of, evaluate
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
+from headstock.masks.node import text_of_value
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ class PreparedMask:
         return self._keep("empty_rows", self._empty_rows)
 
     def __repr__(self) -> str:
-        source = self._source if isinstance(self._source, Mask) else f"<{self._source.dtype} tensor>"
-        return f"PreparedMask({source!r}, {self._geometry!r})"
+        return f"PreparedMask({text_of_value(self._source)}, {self._geometry!r})"
 
     def _dense(self) -> Tensor:
         if isinstance(self._source, Tensor):

@@ -5,6 +5,8 @@ from typing import Any
 
 from headstock.errors import InvalidComponent
 from headstock.masks.contract import MaskPattern, MaskRepresentation
+from headstock.masks.mask import Mask
+from headstock.masks.node import name_of
 from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
 from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
 from headstock.registry import Interface, Registry
@@ -16,44 +18,30 @@ def check_representation(name: str, component: Any) -> None:
     Raises:
         InvalidComponent: it cannot.
     """
-    if not callable(component) or not _takes(component, None, None, dtype=None, device=None):
+    try:
+        signature = inspect.signature(component)
+    except ValueError:  # some built-in functions have no signature to read
+        return
+    try:
+        signature.bind(None, None, dtype=None, device=None)
+    except TypeError as error:
         raise InvalidComponent(
             f"mask representation {name!r} must be a function (mask, geometry, *, dtype, device), "
-            f"got {_described(component)}; take these four, `dtype` and `device` as keywords"
-        )
+            f"got {name_of(component)}{signature}; take these four, `dtype` and `device` as keywords"
+        ) from error
 
 
 def check_pattern(name: str, component: Any) -> None:
     """Refuse what cannot be a function of a pattern's arguments.
 
     Raises:
-        InvalidComponent: it is not callable.
+        InvalidComponent: it is a mask itself, which can be called too.
     """
-    if not callable(component):
+    if isinstance(component, Mask):
         raise InvalidComponent(
             f"mask pattern {name!r} must be a function that returns a Mask, got {component!r}; "
             "register the function, not the mask that it returns"
         )
-
-
-def _takes(function: Any, *arguments: Any, **keywords: Any) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some built-in functions have no signature to read
-        return True
-    try:
-        signature.bind(*arguments, **keywords)
-    except TypeError:
-        return False
-    return True
-
-
-def _described(component: Any) -> str:
-    return (
-        f"{getattr(component, '__name__', component)}{inspect.signature(component)}"
-        if callable(component)
-        else repr(component)
-    )
 
 
 MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(

@@ -40,7 +40,7 @@ class Padding(Pattern):
                 "pass keep as [batch, keys]"
             )
         end = _end_of_keys(geometry)
-        if end is not None and end > length:
+        if end > length:
             raise InvalidShape(
                 f"padding's keep must cover the keys up to index {end - 1}, got {length} columns; "
                 "pass one column for each key, those in the cache included"
@@ -77,10 +77,9 @@ def _check_keep(keep: Any) -> None:
         )
 
 
-def _end_of_keys(geometry: Geometry) -> int | None:
+def _end_of_keys(geometry: Geometry) -> int:
+    """One more than the last key index, as far as it can be read."""
     offset = geometry.kv_offset
-    if not isinstance(offset, Tensor):
-        return geometry.kv_length + offset
-    # The values of a tensor are looked at in eager mode only.
-    readable = is_readable(offset) and offset.numel() > 0
-    return geometry.kv_length + int(offset.max()) if readable else None
+    if isinstance(offset, Tensor):
+        offset = int(offset.max()) if offset.numel() and is_readable(offset) else 0
+    return geometry.kv_length + offset if geometry.kv_length else 0

@@ -1,0 +1,117 @@
+"""The shared tables: what they hold, what they refuse, what they plug into."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+
+from headstock.errors import InvalidComponent, UnknownName
+from headstock.masks import (
+    ALL_MASK_ATTENTION_FUNCTIONS,
+    ALL_MASK_PATTERNS,
+    AttentionMaskInterface,
+    Geometry,
+    MaskPatternInterface,
+    bidirectional,
+    causal,
+    padding,
+    sliding_window,
+    to_additive,
+    to_causal_or_dense,
+    to_dense,
+    to_dense_or_additive,
+)
+from headstock.masks.table import MASK_PATTERNS, MASK_REPRESENTATIONS
+
+
+def test_the_representations_and_transformers_keys_for_them() -> None:
+    assert dict[str, object](ALL_MASK_ATTENTION_FUNCTIONS) == {
+        "additive": to_additive,
+        "causal_or_dense": to_causal_or_dense,
+        "dense": to_dense,
+        "dense_or_additive": to_dense_or_additive,
+        "eager": to_additive,
+        "sdpa": to_causal_or_dense,
+    }
+
+
+def test_the_patterns() -> None:
+    assert dict[str, object](ALL_MASK_PATTERNS) == {
+        "bidirectional": bidirectional,
+        "causal": causal,
+        "padding": padding,
+        "sliding_window": sliding_window,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ALL_MASK_ATTENTION_FUNCTIONS))
+def test_every_representation_takes_the_same_four(name: str) -> None:
+    geometry = Geometry(batch_size=1, q_length=2, kv_length=3)
+    found: Any = ALL_MASK_ATTENTION_FUNCTIONS[name](causal(), geometry, dtype=torch.float32, device=torch.device("cpu"))
+    tensor = found if isinstance(found, torch.Tensor) else found.attention_mask
+    assert tensor is None or tensor.shape == (1, 1, 2, 3)
+
+
+def test_a_pattern_is_looked_up_by_name() -> None:
+    assert ALL_MASK_PATTERNS["sliding_window"](4, right=1) == sliding_window(4, right=1)
+    with pytest.raises(UnknownName, match=r"'sliding_windows'.*sliding_window"):
+        ALL_MASK_PATTERNS["sliding_windows"]
+
+
+def takes_no_device(mask: Any, geometry: Any, *, dtype: Any) -> Any:
+    return mask
+
+
+def takes_more(mask: Any, geometry: Any, *, dtype: Any, device: Any, block_size: int) -> Any:
+    return mask
+
+
+def takes_positions(mask: Any, geometry: Any, dtype: Any = None, device: Any = None, block_size: int = 128) -> Any:
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("component", "text"),
+    [
+        (
+            takes_no_device,
+            r"mask representation 'mine' must be a function \(mask, geometry, \*, dtype, device\), got takes_no",
+        ),
+        (takes_more, r"got takes_more\(.*block_size: int\) -> Any; take these four, `dtype` and `device` as keywords"),
+        (3, "mask representation 'mine' must be callable, got 3"),
+    ],
+)
+def test_what_is_no_representation_is_refused(component: Any, text: str) -> None:
+    local = AttentionMaskInterface()
+    with pytest.raises(InvalidComponent, match=text):
+        local["mine"] = component
+    with pytest.raises(InvalidComponent, match=text):
+        AttentionMaskInterface.register("mine", component)
+    assert "mine" not in ALL_MASK_ATTENTION_FUNCTIONS
+
+
+def test_what_can_be_called_with_the_four_is_a_representation() -> None:
+    local = AttentionMaskInterface()
+    local["mine"] = takes_positions
+    local["built-in"] = max  # type: ignore[assignment]  # its signature cannot be read
+    assert {"mine", "built-in"} <= set(local)
+
+
+def test_what_is_no_pattern_is_refused() -> None:
+    with pytest.raises(
+        InvalidComponent, match="mask pattern 'mine' must be a function that returns a Mask, got causal"
+    ):
+        MaskPatternInterface()["mine"] = causal()
+
+
+def test_patterns_come_from_plug_ins() -> None:
+    assert MASK_PATTERNS.plugins.group == "headstock.masks"
+    assert MASK_REPRESENTATIONS.plugins.group is None
+
+
+@pytest.mark.parametrize("interface", [AttentionMaskInterface, MaskPatternInterface])
+def test_local_tables_copy_and_pickle_over_the_shared_one(interface: Any) -> None:
+    local = interface()
+    assert copy.deepcopy(local).parent is pickle.loads(pickle.dumps(local)).parent is interface.registry
