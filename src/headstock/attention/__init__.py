@@ -7,12 +7,13 @@ from headstock.attention.contract import (
     AttentionFunction,
     AttentionOutput,
     Contract,
-    check_attention,
     contract_of,
 )
 from headstock.attention.eager import eager_attention
+from headstock.attention.entry import check_attention
 from headstock.attention.explain import Explanation, explain
-from headstock.attention.front import attend, call_attention
+from headstock.attention.front import attend
+from headstock.attention.layer import call_attention
 from headstock.attention.merge import merge
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface

@@ -1,40 +1,60 @@
-"""`auto`: the first implementation that honours everything a call asks for, and the reasons against the others."""
+"""Which function serves a call: the named one, or for `auto` the first that honours everything the call asks for."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from headstock.attention.contract import AttentionFunction, Contract, contract_of
-from headstock.attention.request import Request, unsupported
+from headstock.attention.request import Request
 from headstock.errors import UnsupportedFeature
 
-__all__ = ["AUTO", "RANKING", "choose", "reasons_against"]
+__all__ = ["AUTO", "RANKING", "Chosen", "choose", "reasons_against"]
 
 AUTO = "auto"
 RANKING = ("sdpa", "eager")
 """The names that `auto` tries, fastest first; an entry that shadows one of them takes its place."""
 
 
-def reasons_against(contract: Contract, request: Request, *, masked: bool) -> tuple[str, ...]:
-    """Why a function with this contract cannot serve the call, a phrase each; empty where it can."""
-    against = unsupported(contract, request)
+class Chosen(NamedTuple):
+    """An entry of a table, and what is known of it."""
+
+    name: str
+    function: AttentionFunction
+    contract: Contract
+
+
+def reasons_against(contract: Contract, request: Request, *, masked: bool) -> list[str]:
+    """Why a function cannot serve the call, a phrase each; empty where it can."""
+    reasons = [f"does not honour {feature}" for feature in request.features if feature not in contract.features]
     if masked and contract.mask == "none":
-        against = (*against, "takes no mask")
-    return against
+        reasons.append("takes no mask")
+    if request.scaling_given and not contract.takes("scaling"):
+        reasons.append("takes no scaling")
+    return reasons
 
 
-def choose(interface: Mapping[str, AttentionFunction], request: Request, *, masked: bool) -> str:
-    """The name that `auto` stands for in this call.
+def choose(
+    interface: Mapping[str, AttentionFunction], implementation: str, request: Request, *, masked: bool
+) -> Chosen:
+    """The entry `implementation`, or what `auto` stands for in this call.
 
     Raises:
-        UnsupportedFeature: no entry of the ranking can serve it, with the reasons.
+        UnknownName: no implementation of that name.
+        UnsupportedFeature: it cannot serve the call, or none of the ranking can, with the reasons.
     """
-    rejected: dict[str, Any] = {}
-    for name in RANKING:
-        rejected[name] = reasons_against(contract_of(interface[name]), request, masked=masked)
-        if not rejected[name]:
-            return name
+    rejected: dict[str, list[str]] = {}
+    for name in RANKING if implementation == AUTO else (implementation,):
+        function = interface[name]
+        contract = contract_of(function)
+        reasons = reasons_against(contract, request, masked=masked)
+        if not reasons:
+            return Chosen(name, function, contract)
+        rejected[name] = reasons
     raise UnsupportedFeature(
-        "auto must find an attention function for the call, got "
-        + "; ".join(f"{name!r} {', '.join(reasons)}" for name, reasons in rejected.items())
-        + "; name an implementation or ask for less"
+        f"attention function {implementation!r} must do all that the call asks for, got "
+        f"{'; '.join(_told(name, reasons) for name, reasons in rejected.items())}; ask for less, choose another "
+        "implementation ('eager' honours every feature), or declare(function, features=...) what it does honour"
     )
+
+
+def _told(name: str, reasons: Iterable[str]) -> str:
+    return f"{name!r}, which {' and '.join(reasons)}"

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import FEATURES, AttentionOutput
+from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
 
-__all__ = ["eager", "eager_attention"]
+__all__ = ["eager", "eager_attention", "scores_of", "softmax", "weighted", "weights_of"]
 
 _HIDDEN = -float("inf")
 
@@ -49,50 +50,60 @@ def eager_attention(
         True
     """
     query, key, value = autocast_like_sdpa(query, key, value)
-    with torch.autocast(query.device.type, enabled=False):
-        scores = _scores(query, key, scaling=scaling, softcap=softcap, bias=bias)
-        weights, log_sum_exp = _softmax(_hide(scores, mask), sinks)
+    with without_autocast(query.device):
+        weights, log_sum_exp = weights_of(query, key, mask, scaling=scaling, softcap=softcap, sinks=sinks, bias=bias)
         if dropout > 0.0:
             weights = nn.functional.dropout(weights, dropout)
-        output = _per_kv_head(weights, key.shape[1]) @ value.unsqueeze(2).to(weights.dtype)
-        return AttentionOutput(output.flatten(1, 2).to(query.dtype), log_sum_exp, weights.to(query.dtype))
+        output = weighted(value, weights)
+        return AttentionOutput(output.to(query.dtype), log_sum_exp, weights.to(query.dtype))
 
 
-def autocast_like_sdpa(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in autocast's dtype where it is on; it leaves float64 alone, and so does SDPA."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in tensors)
+def weights_of(
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    mask: Tensor | None,
+    *,
+    scaling: float,
+    softcap: float | None = None,
+    sinks: Float[Tensor, " heads"] | None = None,
+    bias: Float[Tensor, "..."] | None = None,
+) -> tuple[Float[Tensor, "batch heads queries keys"], Float[Tensor, "batch heads queries"]]:
+    """The weight of each value, and the log-sum-exp of each row, in float32 or better."""
+    scores = scores_of(query, key, scaling=scaling)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    return softmax(_hide(scores, mask), sinks)
 
 
-def accumulated(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which sums over `dtype` are taken: float32 or better."""
-    return torch.promote_types(dtype, torch.float32)
+def scores_of(
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    *,
+    scaling: float,
+) -> Float[Tensor, "batch heads queries keys"]:
+    """The scores scaling * query key^T, in float32 or better."""
+    dtype = accumulated(query.dtype)
+    grouped = _per_kv_head(query.to(dtype), key.shape[1])
+    # (b, kv, groups, q, d) @ (b, kv, 1, d, k) -> (b, kv, groups, q, k) -> (b, h, q, k)
+    return (grouped @ key.to(dtype).unsqueeze(2).mT).flatten(1, 2) * scaling
+
+
+def weighted(
+    value: Float[Tensor, "batch kv_heads keys value_dim"], weights: Float[Tensor, "batch heads queries keys"]
+) -> Float[Tensor, "batch heads queries value_dim"]:
+    """The weighted sums of the values, in the dtype of the weights."""
+    grouped = _per_kv_head(weights, value.shape[1])
+    # (b, kv, groups, q, k) @ (b, kv, 1, k, d) -> (b, kv, groups, q, d) -> (b, h, q, d)
+    return (grouped @ value.unsqueeze(2).to(weights.dtype)).flatten(1, 2)
 
 
 def _per_kv_head(
     tensor: Float[Tensor, "batch heads queries last"], kv_heads: int
 ) -> Float[Tensor, "batch kv_heads groups queries last"]:
-    return tensor.unflatten(1, (kv_heads, tensor.shape[1] // kv_heads))
-
-
-def _scores(
-    query: Float[Tensor, "batch heads queries head_dim"],
-    key: Float[Tensor, "batch kv_heads keys head_dim"],
-    *,
-    scaling: float,
-    softcap: float | None,
-    bias: Tensor | None,
-) -> Float[Tensor, "batch heads queries keys"]:
-    dtype = accumulated(query.dtype)
-    grouped = _per_kv_head(query.to(dtype), key.shape[1])
-    # (b, kv, groups, q, d) @ (b, kv, 1, d, k) -> (b, kv, groups, q, k) -> (b, h, q, k)
-    scores = (grouped @ key.to(dtype).unsqueeze(2).mT).flatten(1, 2) * scaling
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    return scores if bias is None else scores + bias.to(dtype)
+    grouped: Tensor = tensor.unflatten(1, (kv_heads, tensor.shape[1] // kv_heads))
+    return grouped
 
 
 def _hide(
@@ -106,8 +117,8 @@ def _hide(
     return (scores + mask.to(scores.dtype)).masked_fill(hidden, _HIDDEN)
 
 
-def _softmax(
-    scores: Float[Tensor, "batch heads queries keys"], sinks: Float[Tensor, " heads"] | None
+def softmax(
+    scores: Float[Tensor, "batch heads queries keys"], sinks: Float[Tensor, " heads"] | None = None
 ) -> tuple[Float[Tensor, "batch heads queries keys"], Float[Tensor, "batch heads queries"]]:
     """Weights and log-sum-exp, in arithmetic that stays finite on rows of -inf: their gradients are zero, not NaN."""
     sink = None if sinks is None else sinks.to(scores.dtype)[:, None, None]

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headstock.attention.adapter import prepared_mask, request_of
+from headstock.attention.call import bound_mask
 from headstock.attention.choice import AUTO, RANKING, choose, reasons_against
 from headstock.attention.contract import AttentionFunction, contract_of
-from headstock.attention.request import Request
+from headstock.attention.request import Request, request_of
 from headstock.attention.shapes import check_inputs
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
-from headstock.errors import BrokenPlugin, UnsupportedFeature
-from headstock.masks import Geometry, Mask, PreparedMask, prepare
+from headstock.errors import BrokenPlugin, InvalidComponent
+from headstock.masks import Mask, PreparedMask, prepare
 
 __all__ = ["Explanation", "explain"]
 
@@ -80,8 +80,9 @@ def explain(
         >>> told.chosen, told.rejected["sdpa"], told.density, told.bytes
         ('eager', ('does not honour softcap',), 0.6, 25)
     """
+    check_inputs(query, key, value, sinks, bias)
     request = request_of(
-        query,
+        query.shape[3],
         scaling=scaling,
         dropout=dropout,
         softcap=softcap,
@@ -90,18 +91,17 @@ def explain(
         log_sum_exp=return_lse,
         weights=return_weights,
     )
-    check_inputs(query, key, value, sinks, bias)
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    prepared = prepared_mask(mask, query, key, q_offset=q_offset)
-    against = _all_reasons(table, request, masked=prepared is not None)
-    chosen = _chosen(table, implementation, request, against, masked=prepared is not None)
-    representation = None if prepared is None else contract_of(table[chosen]).mask
+    chosen = choose(table, implementation, request, masked=mask is not None)
+    prepared = bound_mask(mask, query, key, q_offset)
+    representation = None if prepared is None else chosen.contract.mask
     return Explanation(
-        chosen,
+        chosen.name,
         {
-            name: reasons or (_outranked(name, chosen, implementation),)
-            for name, reasons in against.items()
-            if name != chosen
+            name: _reasons(table, name, request, masked=mask is not None)
+            or (_outranked(name, chosen.name, implementation),)
+            for name in (*RANKING, *(name for name in table if name not in RANKING))
+            if name != chosen.name and name in table
         },
         representation,
         _density(prepared),
@@ -109,36 +109,11 @@ def explain(
     )
 
 
-def _all_reasons(
-    table: Mapping[str, AttentionFunction], request: Request, *, masked: bool
-) -> dict[str, tuple[str, ...]]:
-    against: dict[str, tuple[str, ...]] = {}
-    ranked = [name for name in RANKING if name in table]
-    for name in [*ranked, *(name for name in table if name not in ranked)]:
-        try:
-            against[name] = reasons_against(contract_of(table[name]), request, masked=masked)
-        except BrokenPlugin as error:
-            against[name] = (str(error),)
-    return against
-
-
-def _chosen(
-    table: Mapping[str, AttentionFunction],
-    implementation: str,
-    request: Request,
-    against: Mapping[str, tuple[str, ...]],
-    *,
-    masked: bool,
-) -> str:
-    if implementation == AUTO:
-        return choose(table, request, masked=masked)
-    contract_of(table[implementation])
-    if against[implementation]:
-        raise UnsupportedFeature(
-            f"attention function {implementation!r} must honour what the call asks for, but it "
-            f"{', '.join(against[implementation])}; choose another implementation"
-        )
-    return implementation
+def _reasons(table: Mapping[str, AttentionFunction], name: str, request: Request, *, masked: bool) -> tuple[str, ...]:
+    try:
+        return tuple(reasons_against(contract_of(table[name]), request, masked=masked))
+    except (BrokenPlugin, InvalidComponent) as error:
+        return (str(error),)
 
 
 def _outranked(name: str, chosen: str, implementation: str) -> str:

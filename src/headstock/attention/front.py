@@ -1,23 +1,21 @@
-"""The two ways in: `attend` without a module, `call_attention` for a layer of a model."""
+"""The way in without a module."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headstock.attention.adapter import prepared_mask, request_of
+from headstock.attention.call import Call, bound_mask
 from headstock.attention.check import check_against_eager
 from headstock.attention.choice import AUTO, choose
-from headstock.attention.contract import AttentionFunction, AttentionOutput, contract_of
-from headstock.attention.request import Request, mask_from_facts, read_keywords, refuse_unsupported
-from headstock.attention.run import Call, run_core, run_function
+from headstock.attention.contract import AttentionFunction, AttentionOutput
+from headstock.attention.request import request_of
+from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
-from headstock.attention.stand_in import stand_in
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.masks import Mask, PreparedMask
 
-__all__ = ["attend", "call_attention"]
+__all__ = ["attend"]
 
 
 def attend(
@@ -77,8 +75,9 @@ def attend(
         >>> attend(query, key, value, mask=causal()).shape
         torch.Size([1, 2, 5, 8])
     """
+    check_inputs(query, key, value, sinks, bias)
     request = request_of(
-        query,
+        query.shape[3],
         scaling=scaling,
         dropout=dropout,
         softcap=softcap,
@@ -87,65 +86,10 @@ def attend(
         log_sum_exp=return_lse,
         weights=return_weights,
     )
-    check_inputs(query, key, value, sinks, bias)
-    call = Call(query, key, value, prepared_mask(mask, query, key, q_offset=q_offset), request)
-    result = _dispatch(ALL_ATTENTION_FUNCTIONS if interface is None else interface, implementation, None, call)
+    table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
+    chosen = choose(table, implementation, request, masked=mask is not None)
+    call = Call(query, key, value, bound_mask(mask, query, key, q_offset), request)
+    result = run(chosen, None, call)
     if checked:
-        check_against_eager(implementation, call, result)
+        check_against_eager(chosen.name, call, result)
     return result if return_lse or return_weights else result.output
-
-
-def call_attention(
-    interface: Mapping[str, AttentionFunction],
-    implementation: str,
-    module: Any,
-    query: Float[Tensor, "batch heads queries head_dim"],
-    key: Float[Tensor, "batch kv_heads keys head_dim"],
-    value: Float[Tensor, "batch kv_heads keys value_dim"],
-    mask: Mask | PreparedMask | Tensor | None,
-    *,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    return_weights: bool = False,
-    **keywords: Any,
-) -> tuple[Float[Tensor, "batch queries heads value_dim"], Float[Tensor, "batch heads queries keys"] | None]:
-    """Attention for a layer: as `attend`, with the layer for functions that look at it, in the layout of the table.
-
-    `keywords` are sorted as for the table's functions: features, facts that repeat the mask, transport; a keyword that
-    only the called function knows is handed to it, any other is refused by name.
-
-    Raises:
-        UnknownName, UnsupportedFeature, InvalidShape, InvalidConfig: as `attend`.
-    """
-    contract = contract_of(interface[implementation]) if implementation != AUTO else None
-    asked, facts, own = read_keywords(implementation, contract, {**keywords, "output_attentions": return_weights})
-    request = request_of(query, scaling=scaling, dropout=dropout, **asked)
-    check_inputs(query, key, value, request.sinks, request.bias)
-    given = mask_from_facts(facts) if mask is None else mask
-    call = Call(query, key, value, prepared_mask(given, query, key), request, own)
-    result = _dispatch(interface, implementation, module, call)
-    return result.output.transpose(1, 2), result.weights if request.weights else None
-
-
-def _dispatch(
-    interface: Mapping[str, AttentionFunction], implementation: str, module: Any, call: Call
-) -> AttentionOutput:
-    """Run the implementation, in the layout [batch, heads, queries, head_dim]."""
-    request = call.request
-    name = choose(interface, request, masked=call.mask is not None) if implementation == AUTO else implementation
-    function = interface[name]
-    contract = contract_of(function)
-    refuse_unsupported(name, contract, request)
-    if contract.core is not None:
-        return run_core(contract, call)
-    if module is None:
-        module = _stand_in(call)
-    output, weights = run_function(function, name, contract, module, call)
-    return AttentionOutput(output.transpose(1, 2), None, weights)
-
-
-def _stand_in(call: Call) -> Any:
-    request: Request = call.request
-    return stand_in(
-        call.query.shape[1], call.key.shape[1], scaling=request.scaling, dropout=request.dropout, sinks=request.sinks
-    )

@@ -1,11 +1,10 @@
 """Joins the attention of one query to two sets of keys into the attention to both."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from headstock.attention.contract import AttentionOutput
-from headstock.attention.eager import accumulated
+from headstock.attention.eager import softmax
+from headstock.attention.precision import accumulated
 from headstock.errors import InvalidShape, UnsupportedFeature
 
 __all__ = ["merge"]
@@ -14,8 +13,8 @@ __all__ = ["merge"]
 def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
     """The output over the keys of both parts, from the outputs over each and their log-sum-exp.
 
-    Each part weighs exp(log_sum_exp - joint log_sum_exp) (Dao et al. 2022, arXiv:2205.14135, section 3.1). A sink belongs
-    to one part only. The parts must have seen disjoint keys; dropout and weights do not carry over.
+    Each part weighs exp(log_sum_exp - joint log_sum_exp) (Dao et al. 2022, arXiv:2205.14135, section 3.1). A sink
+    belongs to one part only. The parts must have seen disjoint keys; dropout and weights do not carry over.
 
     Raises:
         UnsupportedFeature: a part has no log-sum-exp.
@@ -38,16 +37,9 @@ def merge(first: AttentionOutput, second: AttentionOutput) -> AttentionOutput:
             f"the parts must have one shape to be merged, got {list(first.output.shape)} and "
             f"{list(second.output.shape)}; split the keys, not the queries"
         )
-    joint = torch.logaddexp(first.log_sum_exp, second.log_sum_exp)
-    output = _share(first, first.log_sum_exp, joint) + _share(second, second.log_sum_exp, joint)
-    return AttentionOutput(output.to(first.output.dtype), joint)
-
-
-def _share(
-    part: AttentionOutput,
-    log_sum_exp: Float[Tensor, "batch heads queries"],
-    joint: Float[Tensor, "batch heads queries"],
-) -> Float[Tensor, "batch heads queries value_dim"]:
-    # A row that sees nothing in either part has joint = -inf, and -inf - -inf would be NaN.
-    weight = (log_sum_exp - joint.masked_fill(joint == -torch.inf, 0.0)).exp()
-    return part.output.to(accumulated(part.output.dtype)) * weight.unsqueeze(-1)
+    # (b, h, q, parts): the parts are to their log-sum-exp what keys are to their scores.
+    shares, log_sum_exp = softmax(torch.stack([first.log_sum_exp, second.log_sum_exp], -1))
+    ours, theirs = shares.unsqueeze(-2).unbind(-1)
+    dtype = accumulated(first.output.dtype)
+    output = first.output.to(dtype) * ours + second.output.to(dtype) * theirs
+    return AttentionOutput(output.to(first.output.dtype), log_sum_exp)

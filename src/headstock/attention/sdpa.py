@@ -1,18 +1,23 @@
 """torch.nn.functional.scaled_dot_product_attention: the fused kernels of every device."""
 
+import contextlib
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
-from headstock.attention.eager import autocast_like_sdpa
+from headstock.attention.precision import autocast_like_sdpa
 from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrDense
 
 __all__ = ["sdpa", "sdpa_attention"]
 
 _FEATURES = ("bias", "dropout")
+_ANY = contextlib.nullcontext()
 
 
 def sdpa_attention(
@@ -29,7 +34,10 @@ def sdpa_attention(
 ) -> AttentionOutput:
     """softmax(scaling * query key^T + bias, over the visible keys) value, by torch's fused kernels.
 
-    It gives the output alone: no log-sum-exp, no weights.
+    It gives the output alone: no log-sum-exp, no weights. Under torch.func and forward-mode differentiation it runs
+    torch's unfused form, since the fused kernels have no such derivatives. Nor have they a second derivative, which
+    torch refuses ("derivative for ... is not implemented"): for one, open `torch.nn.attention.sdpa_kernel` with
+    `SDPBackend.MATH` around the forward, or use eager_attention.
 
     Raises:
         UnsupportedFeature: softcap or sinks, which torch's kernels do not have.
@@ -41,18 +49,20 @@ def sdpa_attention(
         torch.Size([1, 2, 5, 8])
     """
     if softcap is not None or sinks is not None:
-        raise UnsupportedFeature(
-            "sdpa_attention must be called without softcap and sinks, got one; use eager_attention"
-        )
+        feature = "sinks" if softcap is None else "softcap"
+        raise UnsupportedFeature(f"sdpa_attention must be called without {feature}, got one; use eager_attention")
     query, key, value = autocast_like_sdpa(query, key, value)
     attention_mask, is_causal = mask or CausalOrDense(None, False)
     if bias is not None:
         attention_mask, is_causal = _with_bias(bias, attention_mask, is_causal, query, key), False
     if attention_mask is not None and attention_mask.dtype != torch.bool:
         attention_mask = attention_mask.to(query.dtype)
-    if query.shape[2] == 1 and query.shape[1] != key.shape[1] and not is_causal:
-        output = _one_query(query, key, value, attention_mask, scaling=scaling, dropout=dropout)
-    else:
+    grouped = query.shape[1] != key.shape[1]
+    # One query over grouped keys: the heads of a group become queries of their key head, and no key is copied.
+    packed = grouped and query.shape[2] == 1 and not is_causal
+    if packed:
+        query, attention_mask = _packed(query, key.shape[1]), _packed_mask(attention_mask, key.shape[1])
+    with _kernels():
         output = nn.functional.scaled_dot_product_attention(
             query,
             key,
@@ -61,31 +71,27 @@ def sdpa_attention(
             dropout_p=dropout,
             is_causal=is_causal,
             scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+            enable_gqa=grouped and not packed,
         )
-    return AttentionOutput(output)
+    return AttentionOutput(output.flatten(1, 2).unsqueeze(2) if packed else output)
 
 
-def _one_query(
-    query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *, scaling: float, dropout: float
-) -> Float[Tensor, "batch heads 1 value_dim"]:
-    """One query over grouped keys: the heads of a group become queries of their key head, and no key is copied.
+def _kernels() -> contextlib.AbstractContextManager[None]:
+    """The kernels that torch may choose from: those that can be transformed where a transformation is under way."""
+    if torch.compiler.is_compiling():
+        return _ANY
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    return sdpa_kernel(SDPBackend.MATH) if transformed else _ANY
 
-    (b, kv * groups, 1, d) -> (b, kv, groups, d): the memory of the query as it stands.
-    """
-    kv_heads = key.shape[1]
-    groups = query.shape[1] // kv_heads
-    if attention_mask is not None and attention_mask.shape[1] != 1:
-        attention_mask = attention_mask.squeeze(2).unflatten(1, (kv_heads, groups))
-    output = nn.functional.scaled_dot_product_attention(
-        query.squeeze(2).unflatten(1, (kv_heads, groups)),
-        key,
-        value,
-        attn_mask=attention_mask,
-        dropout_p=dropout,
-        scale=scaling,
-    )
-    return output.flatten(1, 2).unsqueeze(2)
+
+def _packed(tensor: Shaped[Tensor, "rows heads 1 last"], kv_heads: int) -> Shaped[Tensor, "rows kv_heads groups last"]:
+    packed: Tensor = tensor.squeeze(2).unflatten(1, (kv_heads, tensor.shape[1] // kv_heads))
+    return packed
+
+
+def _packed_mask(mask: Tensor | None, kv_heads: int) -> Shaped[Tensor, "rows heads queries keys"] | None:
+    # One mask for all heads is one for all queries of the key head.
+    return mask if mask is None or mask.shape[1] == 1 else _packed(mask, kv_heads)
 
 
 def _with_bias(

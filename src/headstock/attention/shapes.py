@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from headstock.attention.precision import autocasts
 from headstock.errors import InvalidShape
 
 __all__ = ["check_inputs"]
@@ -17,50 +18,50 @@ def check_inputs(
         InvalidShape: naming the tensor, the rule and what came.
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        _check_floating(name, tensor)
+        _check_floating(name, tensor, query)
         if tensor.ndim != 4:
             raise InvalidShape(
-                f"{name} must have 4 dimensions [batch, heads, length, head_dim], got {_shape(tensor)}; "
+                f"{name} must have 4 dimensions [batch, heads, length, head_dim], got {list(tensor.shape)}; "
                 "use unsqueeze for a batch or head dimension of 1"
             )
-    _check_same_kind(query, key, value)
-    batch, heads, queries, head_dim = query.shape
+    if not query.dtype == key.dtype == value.dtype:
+        _check_dtypes(query, key, value)
+    (batch, heads, queries, head_dim), (_, kv_heads, keys, _) = query.shape, key.shape
     _check_size("key", key, 0, batch, "the batch size of the query")
     _check_size("value", value, 0, batch, "the batch size of the query")
     _check_size("key", key, 3, head_dim, "the head size of the query")
-    _check_size("value", value, 1, key.shape[1], "the number of heads of the key")
-    _check_size("value", value, 2, key.shape[2], "the number of keys")
-    if key.shape[1] == 0 or heads % key.shape[1]:
+    _check_size("value", value, 1, kv_heads, "the number of heads of the key")
+    _check_size("value", value, 2, keys, "the number of keys")
+    if kv_heads == 0 or heads % kv_heads:
         raise InvalidShape(
-            f"the heads of the query must be a multiple of those of the key, got {heads} and {key.shape[1]}; "
+            f"the heads of the query must be a multiple of those of the key, got {heads} and {kv_heads}; "
             "every key head serves the same number of query heads"
         )
-    _check_sinks(sinks, heads)
-    _check_bias(bias, (batch, heads, queries, key.shape[2]))
+    if head_dim == 0:
+        raise InvalidShape(f"the head size of the query must be at least 1, got {list(query.shape)}; see the layout")
+    if sinks is not None:
+        _check_sinks(sinks, query)
+    if bias is not None:
+        _check_bias(bias, query, (batch, heads, queries, keys))
 
 
-def _shape(tensor: Tensor) -> list[int]:
-    return list(tensor.shape)
-
-
-def _check_floating(name: str, tensor: object) -> None:
+def _check_floating(name: str, tensor: object, query: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise InvalidShape(f"{name} must be a tensor, got {type(tensor).__name__}; convert it with torch.as_tensor")
     if not tensor.is_floating_point():
         raise InvalidShape(f"{name} must have a floating dtype, got {tensor.dtype}; convert it with `.float()`")
+    if tensor.device != query.device:
+        raise InvalidShape(
+            f"{name} must be on the device of the query, {query.device}, got {tensor.device}; move it with `.to`"
+        )
 
 
-def _check_same_kind(query: Tensor, key: Tensor, value: Tensor) -> None:
-    dtypes, devices = {query.dtype, key.dtype, value.dtype}, {query.device, key.device, value.device}
-    # Under autocast the three are cast to one dtype before they meet.
-    if len(dtypes) > 1 and not torch.is_autocast_enabled(query.device.type):
+def _check_dtypes(query: Tensor, key: Tensor, value: Tensor) -> None:
+    # Autocast makes all of them one dtype, but leaves float64 as it is.
+    mixed_with_double = torch.float64 in (query.dtype, key.dtype, value.dtype)
+    if mixed_with_double or not autocasts(query.device):
         raise InvalidShape(
             f"query, key and value must have one dtype, got {query.dtype}, {key.dtype}, {value.dtype}; use `.to`"
-        )
-    if len(devices) > 1:
-        raise InvalidShape(
-            f"query, key and value must be on one device, got {query.device}, {key.device}, {value.device}; "
-            "move them with `.to`"
         )
 
 
@@ -68,25 +69,22 @@ def _check_size(name: str, tensor: Tensor, dim: int, expected: int, meaning: str
     if tensor.shape[dim] != expected:
         raise InvalidShape(
             f"dimension {dim} of the {name} must be {meaning}, {expected}, got {tensor.shape[dim]} in "
-            f"{_shape(tensor)}; the layout is [batch, heads, length, head_dim]"
+            f"{list(tensor.shape)}; the layout is [batch, heads, length, head_dim]"
         )
 
 
-def _check_sinks(sinks: Tensor | None, heads: int) -> None:
-    if sinks is None:
-        return
-    _check_floating("sinks", sinks)
+def _check_sinks(sinks: Tensor, query: Tensor) -> None:
+    _check_floating("sinks", sinks, query)
+    heads = query.shape[1]
     if sinks.shape != (heads,):
-        raise InvalidShape(f"sinks must hold one logit per head, [{heads}], got {_shape(sinks)}; flatten them")
+        raise InvalidShape(f"sinks must hold one logit per head, [{heads}], got {list(sinks.shape)}; flatten them")
 
 
-def _check_bias(bias: Tensor | None, scores: tuple[int, int, int, int]) -> None:
-    if bias is None:
-        return
-    _check_floating("bias", bias)
+def _check_bias(bias: Tensor, query: Tensor, scores: tuple[int, int, int, int]) -> None:
+    _check_floating("bias", bias, query)
     padded = (1,) * (4 - bias.ndim) + tuple(bias.shape)
     if bias.ndim > 4 or any(size not in (1, full) for size, full in zip(padded, scores, strict=True)):
         raise InvalidShape(
-            f"bias must broadcast to the scores [batch, heads, queries, keys] {list(scores)}, got {_shape(bias)}; "
+            f"bias must broadcast to the scores [batch, heads, queries, keys] {list(scores)}, got {list(bias.shape)}; "
             "give each dimension its full size or 1"
         )

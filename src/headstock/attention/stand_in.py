@@ -1,9 +1,13 @@
 """What functions that look at `module` are given where attention is called without one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-__all__ = ["StandIn", "stand_in"]
+from torch import Tensor
+
+from headstock.attention.call import Call
+
+__all__ = ["StandIn"]
 
 
 class _Config:
@@ -22,12 +26,15 @@ class StandIn:
     training: bool
     num_key_value_groups: int
     scaling: float
-    sinks: Any = None
+    head_dim: int
+    sinks: Tensor | None = None
     is_causal: bool = False
     layer_idx: int | None = None
     config: Any = _CONFIG
 
-
-def stand_in(heads: int, kv_heads: int, *, scaling: float, dropout: float, sinks: Any = None) -> StandIn:
-    """A stand-in for one call; it trains where there is dropout, since functions look there before they drop."""
-    return StandIn(dropout > 0.0, heads // kv_heads, scaling, sinks)
+    @classmethod
+    def of(cls, call: Call) -> Self:
+        """A stand-in for one call; it trains where there is dropout, since functions look there before they drop."""
+        request = call.request
+        groups = call.query.shape[1] // call.key.shape[1]
+        return cls(request.dropout > 0.0, groups, request.scaling, call.query.shape[3], request.sinks)

@@ -1,7 +1,8 @@
 """The shared table of attention functions and the overlays over it."""
 
-from headstock.attention.contract import AttentionFunction, check_attention
+from headstock.attention.contract import AttentionFunction
 from headstock.attention.eager import eager
+from headstock.attention.entry import check_attention
 from headstock.attention.sdpa import sdpa
 from headstock.registry import Interface, Registry
 

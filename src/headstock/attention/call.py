@@ -1,0 +1,73 @@
+"""One call of attention: its tensors, its mask bound to their extent, its options."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headstock.attention.request import Request
+from headstock.errors import InvalidShape
+from headstock.masks import Geometry, Mask, PreparedMask, prepare
+from headstock.masks.predicate import Pattern, leaves
+
+__all__ = ["Call", "bound_mask"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Call(NamedTuple):
+    """The tensors, mask and options of one call, checked; `own` are keywords that only the called function knows."""
+
+    query: Float[Tensor, "batch heads queries head_dim"]
+    key: Float[Tensor, "batch kv_heads keys head_dim"]
+    value: Float[Tensor, "batch kv_heads keys value_dim"]
+    mask: PreparedMask | None
+    request: Request
+    own: Mapping[str, Any] = _NOTHING
+
+
+def bound_mask(
+    mask: Mask | PreparedMask | Tensor | None,
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    q_offset: int | Int[Tensor, "..."] | None = None,
+) -> PreparedMask | None:
+    """`mask` bound to the extent of one call.
+
+    Queries are aligned with the last keys, or with the first where there are more queries than keys, unless `q_offset`
+    says otherwise. A prepared mask has an extent of its own, which must be that of the call.
+
+    Raises:
+        InvalidShape: the mask does not fit the call, or `q_offset` comes with a prepared mask.
+    """
+    if mask is None:
+        return None
+    if isinstance(mask, PreparedMask):
+        return _fitting(mask, query, key, q_offset)
+    (batch, heads, queries, _), keys = query.shape, key.shape[2]
+    if q_offset is None:
+        q_offset = keys - queries if keys >= queries else 0
+    return prepare(mask, Geometry(batch, queries, keys, q_offset, heads=heads), device=query.device)
+
+
+def _fitting(mask: PreparedMask, query: Tensor, key: Tensor, q_offset: object) -> PreparedMask:
+    (batch, heads, queries, _), keys = query.shape, key.shape[2]
+    own = mask.geometry
+    extent = own.batch_size == batch and own.q_length == queries and own.kv_length == keys
+    if not extent or (own.heads != heads and (own.heads != 1 or _may_read_heads(mask))):
+        raise InvalidShape(
+            f"a prepared mask must have the extent of the call, [batch, heads, queries, keys] "
+            f"{[batch, heads, queries, keys]}, got {list(own.shape)}; prepare it again"
+        )
+    if q_offset is not None:
+        raise InvalidShape(
+            f"q_offset must be left to the geometry of a prepared mask, {own.q_offset}, got {q_offset}; leave it out"
+        )
+    return mask
+
+
+def _may_read_heads(mask: PreparedMask) -> bool:
+    """Whether what was prepared for one head may say something else of another: patterns say the same of all."""
+    return mask.given is None and not all(isinstance(leaf, Pattern) for leaf in leaves(mask.mask.predicate))

@@ -1,0 +1,64 @@
+"""What may be an entry of the table."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from headstock.attention.contract import FEATURES, POSITIONAL, contract_of, further_parameters, signature_of
+from headstock.errors import InvalidComponent
+from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS
+from headstock.registry import Declaration, declaration_of, unknown_name
+
+__all__ = ["check_attention"]
+
+_ALWAYS_PASSED = ("scaling", "dropout", "is_causal")
+
+
+def check_attention(name: str, function: Any) -> None:
+    """Refuse what cannot be called as an attention function.
+
+    Raises:
+        InvalidComponent: it is a class, its signature does not fit, or its declaration uses unknown words.
+    """
+    if isinstance(function, type):
+        raise InvalidComponent(
+            f"attention function {name!r} must be a function or an object, got the class {function!r}; "
+            "register an instance of it"
+        )
+    signature = signature_of(function)
+    further = further_parameters(signature)
+    _check_positional(name, signature, len(signature.parameters) - len(further))
+    _check_defaults(name, further)
+    _check_declaration(name, declaration_of(function) or Declaration())
+    contract_of(function)  # read now, so that a compiled call finds it read
+
+
+def _check_positional(name: str, signature: inspect.Signature, count: int) -> None:
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if count < len(POSITIONAL) and not variadic:
+        raise InvalidComponent(
+            f"attention function {name!r} must take ({', '.join(POSITIONAL)}, *, scaling=None, dropout=0.0, "
+            f"**keywords), got {signature}; give it these parameters"
+        )
+
+
+def _check_defaults(name: str, further: Sequence[inspect.Parameter]) -> None:
+    for parameter in further:
+        passed = parameter.name in _ALWAYS_PASSED and parameter.kind is not parameter.POSITIONAL_ONLY
+        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty and not passed and not variadic:
+            raise InvalidComponent(
+                f"attention function {name!r} must give each further parameter a default, got {parameter.name!r} "
+                f"without; only {', '.join(_ALWAYS_PASSED)} are passed in every call"
+            )
+
+
+def _check_declaration(name: str, declared: Declaration) -> None:
+    representations = [*ALL_MASK_ATTENTION_FUNCTIONS, "none"]
+    if declared.mask is not None and declared.mask not in representations:
+        raise InvalidComponent(
+            unknown_name(f"the mask representation of attention function {name!r}", declared.mask, representations)
+        )
+    for feature in sorted(declared.features or ()):
+        if feature not in FEATURES:
+            raise InvalidComponent(unknown_name(f"a feature of attention function {name!r}", feature, FEATURES))

@@ -1,0 +1,78 @@
+"""The way in for a layer of a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from headstock.attention.call import Call, bound_mask
+from headstock.attention.choice import choose
+from headstock.attention.contract import AttentionFunction
+from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
+from headstock.attention.request import request_of
+from headstock.attention.run import run
+from headstock.attention.shapes import check_inputs
+from headstock.masks import Mask, PreparedMask
+
+__all__ = ["call_attention"]
+
+
+def call_attention(
+    interface: Mapping[str, AttentionFunction],
+    implementation: str,
+    module: Any,
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    value: Float[Tensor, "batch kv_heads keys value_dim"],
+    mask: Mask | PreparedMask | Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    return_weights: bool = False,
+    **keywords: Any,
+) -> tuple[Float[Tensor, "batch queries heads value_dim"], Float[Tensor, "batch heads queries keys"] | None]:
+    """Attention for a layer: as `attend`, with the layer for functions that look at it, in the layout of the table.
+
+    `keywords` are of three kinds. Features (`softcap`, `sinks` or `s_aux`, `bias` or `position_bias`,
+    `output_attentions`) are honoured or refused. Facts about the mask (`is_causal`, `sliding_window`) spell a mask
+    where none is given, and are not applied a second time where one is. What models pass through every layer
+    (`position_ids`, `use_cache`, ...) is passed over. A keyword that only the called function names is handed to it;
+    any other that is not None is refused by name.
+
+    Args:
+        interface: the table to look the implementation up in.
+        implementation: a name of it, or "auto" for the fastest that honours the call.
+        module: the layer, for functions that look at it; None gives them a stand-in.
+        query: what looks.
+        key: what is looked at; its heads divide those of the query.
+        value: what is weighted.
+        mask: which key each query sees, as for `attend`. None: every key, unless `keywords` spell a mask.
+        scaling: factor of the scores; 1 / sqrt(head_dim) by default.
+        dropout: probability with which a weight is dropped: 0.0 outside of training. Functions of the table may look
+            at `module.training` too.
+        return_weights: return the weights that multiplied the values.
+        **keywords: see above.
+
+    Raises:
+        UnknownName, UnsupportedFeature, InvalidShape, InvalidConfig: as `attend`.
+
+    Example:
+        >>> import torch
+        >>> from headstock.attention import ALL_ATTENTION_FUNCTIONS, call_attention
+        >>> query, key, value = torch.randn(3, 1, 2, 5, 8)
+        >>> output, weights = call_attention(
+        ...     ALL_ATTENTION_FUNCTIONS, "eager", None, query, key, value, None, is_causal=True, output_attentions=True
+        ... )
+        >>> output.shape, weights.shape
+        (torch.Size([1, 5, 2, 8]), torch.Size([1, 2, 5, 5]))
+    """
+    features, facts, others = read_keywords(keywords)
+    features["weights"] = return_weights or bool(features.get("weights"))
+    check_inputs(query, key, value, features.get("sinks"), features.get("bias"))
+    request = request_of(query.shape[3], scaling=scaling, dropout=dropout, **features)
+    given = mask_from_facts(facts) if mask is None else mask
+    chosen = choose(interface, implementation, request, masked=given is not None)
+    own = own_keywords(chosen.name, chosen.contract, others)
+    result = run(chosen, module, Call(query, key, value, bound_mask(given, query, key), request, own))
+    return result.output.transpose(1, 2), result.weights
