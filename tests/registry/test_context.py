@@ -11,7 +11,8 @@ import pytest
 
 from headstock.registry import Overlay, capture_scopes, context
 from headstock.registry.context import TABLES
-from tests.support.registry import CompiledLookup, adds, shared_table
+from tests.support.compiled_lookup import CompiledLookup
+from tests.support.registry import adds, shared_table
 
 Call = Callable[[], float]
 

@@ -14,7 +14,8 @@ from torch._dynamo.testing import CompileCounter
 
 from headstock.errors import UnknownName
 from headstock.registry import Overlay, Registry
-from tests.support.registry import CompiledLookup, Lookup, adds, interface_of, shared_table
+from tests.support.compiled_lookup import CompiledLookup, Lookup
+from tests.support.registry import adds, interface_of, shared_table
 
 
 def chain_of_four() -> tuple[Registry[Any], list[Overlay[Any]]]:

@@ -1,16 +1,30 @@
-"""Tables for tests of the registry, and a model that looks its function up by name."""
+"""Tables for tests of the registry. Imports no torch, so that a fresh process unpickles them quickly."""
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounter
+from headstock.registry import Interface, Registry
 
-from headstock.registry import Interface, Link, Registry
+__all__ = [
+    "AT_HOME",
+    "NAMED",
+    "AtHome",
+    "Functions",
+    "Unary",
+    "adds",
+    "check_nothing",
+    "interface_of",
+    "minus_one",
+    "plus_one",
+    "shared_table",
+    "unpickled_elsewhere",
+]
 
-__all__ = ["CompiledLookup", "Lookup", "adds", "interface_of", "shared_table"]
-
+_ROOT = Path(__file__).parents[2]
 Unary = Callable[[Any], Any]
 
 
@@ -38,34 +52,37 @@ def interface_of(table: Registry[Unary]) -> type[Interface[Unary]]:
     return Functions
 
 
-class Lookup(nn.Module):
-    """`forward(x)` looks `name` up in `table` and calls what it finds."""
-
-    def __init__(self, table: Link[Unary], name: str = "one") -> None:
-        super().__init__()
-        self.table = table
-        self.name = name
-
-    def forward(self, value: Tensor) -> Tensor:
-        result: Tensor = self.table[self.name](value)
-        return result
+def plus_one(value: Any) -> Any:
+    """One more."""
+    return value + 1
 
 
-class CompiledLookup:
-    """A `Lookup` compiled whole; each call is compared with the eager one."""
+def minus_one(value: Any) -> Any:
+    """One less."""
+    return value - 1
 
-    def __init__(self, table: Link[Unary], name: str = "one") -> None:
-        self.eager = Lookup(table, name)
-        self._counter = CompileCounter()
-        self._compiled = torch.compile(self.eager, backend=self._counter, fullgraph=True)
 
-    @property
-    def graphs(self) -> int:
-        """How many graphs were compiled so far."""
-        return int(self._counter.frame_count)
+def check_nothing(name: str, component: object) -> None:
+    """Refuse nothing."""
 
-    def __call__(self) -> float:
-        """What the compiled model makes of 0, which is what the eager one makes of it."""
-        found = self._compiled(torch.zeros(1)).item()
-        assert found == self.eager(torch.zeros(1)).item()
-        return float(found)
+
+def unpickled_elsewhere(thing: object, expression: str) -> str:
+    """What `print(expression)` says in a fresh process of `it`, the pickled thing."""
+    code = f"import pickle, sys; it = pickle.loads(bytes.fromhex(sys.argv[1])); print({expression})"
+    command = [sys.executable, "-c", code, pickle.dumps(thing).hex()]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+# What pickles by reference: a table that says where it lives, and one that an interface names.
+AT_HOME: Registry[Unary] = Registry("function", builtins={"one": plus_one}, home=(__name__, "AT_HOME"))
+NAMED: Registry[Unary] = Registry("function", builtins={"one": plus_one})
+
+
+class AtHome(Interface[Unary], registry=AT_HOME):
+    """Functions by name."""
+
+
+class Functions(Interface[Unary], registry=NAMED):
+    """Functions by name, with something of each overlay's own."""
+
+    note: list[str]
