@@ -135,9 +135,12 @@ def _form(result: object) -> tuple[str, Any]:
 
 
 def _joined_dicts(results: Sequence[dict[Any, Any]], lengths: Sequence[int], dim: int) -> dict[Any, Any]:
+    entries = {key: _joined([each[key] for each in results], lengths, dim) for key in results[0]}
+    if type(results[0]) is dict:
+        return entries
     joined = copy.copy(results[0])  # keeps what a subclass holds besides its entries
-    for key in results[0]:
-        joined[key] = _joined([each[key] for each in results], lengths, dim)
+    for key, value in entries.items():
+        joined[key] = value  # not `update`: subclasses watch single items
     return joined
 
 

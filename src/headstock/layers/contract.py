@@ -55,7 +55,7 @@ def check_layer(name: str, component: object) -> None:
     rule, holds = _RULES[kind]
     if not holds(component):
         raise InvalidComponent(
-            f"layer {name!r} of kind {kind!r} must be {rule}, got {component!r}; declare its own kind"
+            f"layer {name!r} of kind {kind!r} must be {rule}, got {component!r}; declare the kind that it is"
         )
 
 

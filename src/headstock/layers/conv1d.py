@@ -1,5 +1,7 @@
 """`Conv1D`: GPT's linear layer, whose weight is stored input first."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,5 +61,5 @@ class Conv1D(nn.Module):
             )
         # One addmm, as in `nn.Linear`: `x @ weight + bias` takes 2 to 5 % longer at 512 rows. `F.linear(x, weight.t())`
         # is no faster, and autocast, which keeps the cast of a parameter but not of a view, would cast at every call.
-        flat = torch.addmm(self.bias, x.reshape(rows.numel(), *features), self.weight)
+        flat = torch.addmm(self.bias, x.reshape(math.prod(rows), *features), self.weight)
         return flat.view(*rows, self.weight.shape[1])
