@@ -1,0 +1,1 @@
+"""What headstock costs, as ratios side by side in one run: `python -m benchmarks` or `make bench`."""
