@@ -80,5 +80,6 @@ class Interface(Overlay[T]):
 def _refuse_unbound(cls: type[Interface[Any]]) -> None:
     if not hasattr(cls, "registry"):
         raise InvalidComponent(
-            f"{cls.__name__} must name its shared table, got none; write class Name(Interface, registry=TABLE)"
+            f"{cls.__name__} must name its shared table, got none; write "
+            f"class {cls.__name__}(Interface, registry=TABLE)"
         )

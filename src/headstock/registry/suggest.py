@@ -15,6 +15,12 @@ def unknown_name(what: str, got: object, valid: Iterable[str]) -> str:
     """
     names = sorted(valid)
     listed = ", ".join(map(repr, names)) if names else "the registered names (there are none)"
-    nearest = difflib.get_close_matches(got, names, n=1, cutoff=0.5) if isinstance(got, str) else []
-    advice = f"did you mean {nearest[0]!r}?" if nearest else "register it first"
+    nearest = _nearest(got, names) if isinstance(got, str) else None
+    advice = "register it first" if nearest is None else f"did you mean {nearest!r}?"
     return f"{what} must be one of {listed}, got {got!r}; {advice}"
+
+
+def _nearest(got: str, names: list[str]) -> str | None:
+    spelled = {name.casefold(): name for name in reversed(names)}
+    found = difflib.get_close_matches(got.casefold(), spelled, n=1, cutoff=0.5)
+    return spelled[found[0]] if found else None

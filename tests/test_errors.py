@@ -1,0 +1,45 @@
+import inspect
+import pickle
+
+import pytest
+
+from headstock import errors
+from headstock.errors import HeadstockError, UnknownName
+
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+BUILT_INS = {
+    "BrokenPlugin": ImportError,
+    "DuplicateName": ValueError,
+    "FrozenTable": RuntimeError,
+    "InvalidComponent": TypeError,
+    "InvalidConfig": ValueError,
+    "InvalidShape": ValueError,
+    "MisplacedScope": RuntimeError,
+    "MissingDependency": ImportError,
+    "UnknownName": KeyError,
+    "UnsupportedFeature": ValueError,
+    "WrongResult": ArithmeticError,
+}
+
+
+def test_every_class_of_the_module_is_public_and_sorted() -> None:
+    defined = [name for name, each in vars(errors).items() if inspect.isclass(each)]
+    assert sorted(defined) == errors.__all__ == sorted([*BUILT_INS, "HeadstockError"])
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_an_error_is_the_built_in_that_its_callers_expect_and_one_of_ours(error: type[Exception]) -> None:
+    expected = BUILT_INS.get(error.__name__, Exception)
+    assert issubclass(error, HeadstockError)
+    assert issubclass(error, expected)
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_an_error_prints_its_text_as_it_is_and_pickles(error: type[Exception]) -> None:
+    text = "size must be positive, got 'none'; say \"how many\""
+    assert str(error(text)) == text
+    assert str(pickle.loads(pickle.dumps(error(text)))) == text
+
+
+def test_an_unknown_name_without_a_text_prints_nothing() -> None:
+    assert str(UnknownName()) == ""
