@@ -52,6 +52,8 @@ def sdpa_attention(
         feature = "sinks" if softcap is None else "softcap"
         raise UnsupportedFeature(f"sdpa_attention must be called without {feature}, got one; use eager_attention")
     query, key, value = autocast_like_sdpa(query, key, value)
+    if scaling <= 0.0:  # torch 2.13 scales the -inf of its own causal mask too, into inf or NaN
+        query, scaling = query * scaling, 1.0
     attention_mask, is_causal = mask or CausalOrDense(None, False)
     if bias is not None:
         attention_mask, is_causal = _with_bias(bias, attention_mask, is_causal, query, key), False
