@@ -87,7 +87,7 @@ class MaskableAttention(nn.Module):
         of its size, and twice that between the two.
         """
         query, key, value = (self._size(each, hidden.abs()) for each in (self.query, self.key, self.value))
-        largest = (query.amax() * key.amax() * self.head_dim**0.5).item()
+        largest = float(query.amax() * key.amax() * self.head_dim**0.5)
         size = self._size(self.output, value.amax(dim=1, keepdim=True)).expand_as(hidden)
         terms = max(hidden.shape[1], hidden.shape[2], self.head_dim, self.heads * self.head_dim) + 1
         return 24 * terms * unit(torch.float64) * (1 + largest) * size

@@ -36,6 +36,9 @@ class InstanceCache(Generic[R]):
     result refers to the instance. A pickle or deep copy of the instance starts with no cache.
     """
 
+    __name__: str
+    __wrapped__: Callable[..., R]
+
     def __init__(self, function: Callable[..., R], instance: object, settings: _Settings) -> None:
         functools.update_wrapper(self, function)
         self._instance = weakref.ref(instance)
@@ -49,8 +52,7 @@ class InstanceCache(Generic[R]):
     def __call__(self, *args: Any, **keywords: Any) -> R:
         """The method's result, from the cache where it has it."""
         if torch.compiler.is_compiling():
-            function: Callable[..., R] = self.__wrapped__  # type: ignore[attr-defined]  # set by update_wrapper
-            return function(self._instance(), *args, **keywords)
+            return self.__wrapped__(self._instance(), *args, **keywords)
         return self._cached(*args, **keywords)
 
     def cache_info(self) -> CacheInfo:
@@ -71,6 +73,8 @@ class CachedMethod(Generic[R]):
     A function outside a class, and a call whose first argument can hold no cache, use one shared cache.
     """
 
+    __name__: str
+
     def __init__(self, function: Callable[..., R], settings: _Settings) -> None:
         functools.update_wrapper(self, function)
         self._function = function
@@ -89,7 +93,8 @@ class CachedMethod(Generic[R]):
         if instance is None:
             return self
         if torch.compiler.is_compiling():
-            return self._function.__get__(instance)
+            # Not a bound method: dynamo would write it back as `instance.method`, and come here again without end.
+            return functools.partial(self._function, instance)
         if isinstance(instance, type):  # as a class method
             return functools.partial(self, instance)
         if not _can_hold_cache(instance):
@@ -154,7 +159,8 @@ def compile_compatible_method_lru_cache(maxsize: int | Callable[..., Any] | None
     Unlike `lru_cache`, it does not keep instances alive, needs them neither hashable nor comparable, and gives each
     its own `maxsize` results. `instance.method.cache_clear()` and `.cache_info()` are about that instance,
     `Class.method.cache_clear()` about all. Cache only what follows from the arguments: results that depend on
-    parameters of the instance go stale in training.
+    parameters of the instance go stale in training. Under `fullgraph=True`, call an overridden method as
+    `Base.method(self, ...)`: through `super()`, dynamo traces plain functions alone.
 
     Raises:
         TypeError: `maxsize` is no number, callable or None.

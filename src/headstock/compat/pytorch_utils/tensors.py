@@ -11,7 +11,7 @@ __all__ = ["isin_mps_friendly", "meshgrid", "move_to_device", "softmax_backward_
 
 
 def isin_mps_friendly(
-    elements: Shaped[Tensor, "*shape"], test_elements: Shaped[Tensor, "..."] | float
+    elements: Shaped[Tensor, "*shape"], test_elements: Shaped[Tensor, "..."] | int
 ) -> Bool[Tensor, "*shape"]:
     """Which of `elements` are among `test_elements`, a tensor on any device or one number.
 
