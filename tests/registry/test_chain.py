@@ -31,16 +31,21 @@ class InstalledPlugins(Plugins):
     """Two plug-ins that need no distribution; `test_plugins.py` has real ones."""
 
     def __init__(self) -> None:
-        super().__init__(None)
+        super().__init__(None, lambda name, component: None)
 
-    def names(self) -> Any:
-        return STUBS
+    def entries(self) -> dict[str, Any]:
+        return {**dict.fromkeys(PLUGGED), **super().entries()}
+
+    def lists(self, name: object) -> bool:
+        return name in PLUGGED
 
     def stub(self, name: str) -> PluginStub | None:
         return STUBS.get(name)
 
-    def load(self, stub: PluginStub) -> object:
-        return PLUGGED[stub.name]
+    def load(self, name: str) -> Any:
+        if name in PLUGGED:
+            self._loaded[name] = PLUGGED[name], STUBS[name]
+        return PLUGGED.get(name)
 
 
 @dataclass(eq=False)
@@ -70,7 +75,7 @@ class Laws(RuleBasedStateMachine):
     @initialize(shared=entries)
     def start(self, shared: dict[str, Any]) -> None:
         self.table: Registry[Any] = Registry("function", builtins=shared)
-        self.table.plugins = InstalledPlugins()
+        self.table._plugins = InstalledPlugins()
         self.loaded: set[str] = set()
         self.shared = Node(self.table, dict(shared), None)
         self.nodes = [self.shared]

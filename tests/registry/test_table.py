@@ -313,7 +313,7 @@ class TestCopies:
         found = pickle.loads(pickle.dumps(table))
         assert found is not table
         assert found == table
-        assert (found.kind, found.frozen, found.plugins.group) == ("function", True, "no.such.group")
+        assert (found.kind, found.frozen, found._plugins.group) == ("function", True, "no.such.group")
         assert unpickled_elsewhere(table, "it, it.frozen, it['one'](1)") == "Registry('function': one) True 2"
 
     def test_an_interface_of_a_function_gives_no_place(self) -> None:

@@ -88,15 +88,15 @@ class Link(Mapping[str, T], Generic[T]):
         """What the entries are, as error texts say it."""
         return self._root.kind
 
-    @traced_as(traced.held)
     def _held(self, key: object) -> T | None:
         """The entry for `key` of a scope on this chain or of the chain, None where there is neither."""
         found: T | None = innermost(_frames(), self._owners, key)
         return self._flat.get(key) if found is None else found  # type: ignore[call-overload]
 
+    @traced_as(traced.find)
     def _find(self, key: str) -> T | None:
         found = self._held(key)
-        return self._root.load_plugin(key) if found is None else found
+        return self._root._plugins.load(key) if found is None else found
 
     @traced_as(traced.getitem)
     def __getitem__(self, key: str) -> T:
@@ -115,13 +115,13 @@ class Link(Mapping[str, T], Generic[T]):
         found = self._find(key)
         return default if found is None else found
 
+    @traced_as(traced.contains)
     def __contains__(self, key: object) -> bool:
-        return self._held(key) is not None or self._root.lists_plugin(key)
+        return self._held(key) is not None or self._root._plugins.lists(key)
 
     def _entries(self) -> dict[str, T | None]:
         """Everything in the order of `collections.ChainMap`, farthest map first; None where a plug-in is not loaded."""
-        entries: dict[str, T | None] = dict.fromkeys(self._root.plugins.names())
-        entries.update(self._flat)
+        entries: dict[str, T | None] = {**self._root._plugins.entries(), **self._flat}
         for scope in reversed(self._scopes()):
             entries.update(scope)
         return entries
@@ -132,7 +132,7 @@ class Link(Mapping[str, T], Generic[T]):
 
     def _snapshot(self) -> dict[str, T]:
         """Everything, with stubs in the place of plug-ins that are not loaded."""
-        stub = self._root.plugins.stub
+        stub = self._root._plugins.stub
         return {name: cast(T, stub(name)) if entry is None else entry for name, entry in self._entries().items()}
 
     def __iter__(self) -> Iterator[str]:
@@ -196,7 +196,10 @@ class Link(Mapping[str, T], Generic[T]):
             component = link._own.get(name)
             if component is not None:
                 found.append((self._layer_of(link), component, None))
-        found.extend(self._root.plugin_layer(name))
+        plugins = self._root._plugins
+        stub = plugins.stub(name)
+        if stub is not None:
+            found.append(("plug-in", plugins.entries()[name] or stub, stub.distribution))
         return found
 
     def _layer_of(self, link: Self) -> Layer:

@@ -6,14 +6,16 @@ while tracing and again before each call of the compiled frame, in the thread an
 The answer is a component or a constant, and nothing but another answer makes dynamo compile anew.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ["FRAMES", "TABLES", "Frame", "ask", "innermost", "new_token", "traced_as"]
+if TYPE_CHECKING:
+    from headstock.registry.plugins import Plugins
+
+__all__ = ["FRAMES", "PLUGINS", "Frame", "innermost", "new_token", "traced_as"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _tokens = count(1)
@@ -27,15 +29,9 @@ class Frame(NamedTuple):
     entries: Mapping[str, Any]
 
 
-class Table(Protocol):
-    """What compiled code asks of a shared table."""
-
-    def lists_plugin(self, name: object) -> bool: ...
-    def load_plugin(self, name: str) -> Any: ...
-
-
 FRAMES: Final[ContextVar[tuple[Frame, ...]]] = ContextVar("headstock_scopes", default=())
-TABLES: Final[WeakValueDictionary[str, Table]] = WeakValueDictionary()
+# The plug-ins of each shared table, by its token.
+PLUGINS: "Final[WeakValueDictionary[str, Plugins]]" = WeakValueDictionary()
 
 
 def new_token() -> str:
@@ -62,8 +58,8 @@ def _scoped(owners: str, name: str) -> Any:
 _ANSWERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "overridden": _overridden,
     "scoped": _scoped,
-    "listed": lambda table, name: TABLES[table].lists_plugin(name),
-    "loaded": lambda table, name: TABLES[table].load_plugin(name),
+    "listed": lambda table, name: PLUGINS[table].lists(name),
+    "loaded": lambda table, name: PLUGINS[table].load(name),
 }
 
 
@@ -73,15 +69,6 @@ def __getattr__(question: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {question!r}")
     about, _, name = rest.partition(" ")
     return _ANSWERS[kind](about, name)
-
-
-_THIS: Final = sys.modules[__name__]
-
-
-def ask(kind: str, about: str, name: object) -> Any:
-    """Put a question to this module from a compiled frame; None for a name that is no text."""
-    # `join` takes the characters of an enumeration's text, where an f-string may print its name.
-    return getattr(_THIS, " ".join((kind, about, name))) if isinstance(name, str) else None
 
 
 def traced_as(replacement: Callable[..., Any]) -> Callable[[F], F]:

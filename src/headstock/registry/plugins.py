@@ -1,11 +1,12 @@
 """Components of other distributions, found by entry point and loaded one at a time at their own look-up."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from headstock.errors import BrokenPlugin
+from headstock.errors import BrokenPlugin, InvalidComponent
 
 __all__ = ["PluginStub", "Plugins"]
 
@@ -31,15 +32,19 @@ class PluginStub:
 
 
 class Plugins:
-    """The entry points of one group, read when first asked for and again when the import path has changed."""
+    """The entry points of one group, read when first asked for and again when the import path has changed.
 
-    def __init__(self, group: str | None) -> None:
+    What was loaded stays, also when the import path no longer leads to it.
+    """
+
+    def __init__(self, group: str | None, check: Callable[[str, Any], None]) -> None:
         self.group = group
+        self._check = check
         self._path: tuple[str, ...] | None = None
         self._found: dict[str, list[EntryPoint]] = {}
+        self._loaded: dict[str, tuple[Any, PluginStub]] = {}
 
-    def names(self) -> Mapping[str, list[EntryPoint]]:
-        """The listed names with the entry points behind each; nothing is imported."""
+    def _names(self) -> Mapping[str, list[EntryPoint]]:
         path = tuple(sys.path)
         if self.group is not None and path != self._path:
             found: dict[str, list[EntryPoint]] = {}
@@ -48,32 +53,58 @@ class Plugins:
             self._found, self._path = found, path
         return self._found
 
+    def entries(self) -> dict[str, Any]:
+        """Each name with its component, None where it is not loaded; nothing is imported."""
+        loaded = {name: component for name, (component, _) in self._loaded.copy().items()}
+        return {**dict.fromkeys(self._names()), **loaded}
+
+    def lists(self, name: object) -> bool:
+        """Whether a distribution offers `name`; nothing is imported."""
+        return name in self._loaded or name in self._names()
+
     def stub(self, name: str) -> PluginStub | None:
-        """What `name` would load, without loading it; None where no distribution offers it."""
-        points = self.names().get(name)
+        """What `name` loads, None where no distribution offers it; nothing is imported."""
+        if name in self._loaded:
+            return self._loaded[name][1]
+        points = self._names().get(name)
         if points is None:
             return None
         return PluginStub(name, " | ".join(point.value for point in points), " | ".join(map(_distribution, points)))
 
-    def load(self, stub: PluginStub) -> object:
-        """Import the component behind `stub`.
+    def load(self, name: str) -> Any:
+        """The component behind `name`, imported the first time; None where no distribution offers it.
 
         Raises:
             BrokenPlugin: its import fails, or several distributions offer the name.
+            InvalidComponent: it is not of the table's kind.
         """
-        points = self.names()[stub.name]
-        if len(points) > 1:
-            raise BrokenPlugin(
-                f"the plug-in {stub.name!r} must come from one distribution, got {stub.distribution}; uninstall all "
-                "but one, or register the one that you want"
-            )
+        if name in self._loaded:
+            return self._loaded[name][0]
+        stub = self.stub(name)
+        if stub is None:
+            return None
+        component = _imported(stub, self._names()[name])
         try:
-            return points[0].load()
-        except (Exception, SystemExit) as error:
-            raise BrokenPlugin(
-                f"the plug-in {stub.name!r} of {stub.distribution} must load from {stub.target}, got "
-                f"{type(error).__name__}: {error}; repair or uninstall that distribution"
-            ) from error
+            self._check(name, component)
+        except InvalidComponent as error:
+            raise InvalidComponent(f"{error} (the plug-in of {stub.distribution})") from error
+        self._loaded[name] = component, stub
+        return component
+
+
+def _imported(stub: PluginStub, points: list[EntryPoint]) -> Any:
+    if len(points) > 1:
+        raise BrokenPlugin(
+            f"the plug-in {stub.name!r} must come from one distribution, got {stub.distribution}; uninstall all but "
+            "one, or register the one that you want"
+        )
+    try:
+        return points[0].load()
+    except (Exception, SystemExit) as error:
+        raise BrokenPlugin(
+            f"the plug-in {stub.name!r} of {stub.distribution} must load from {stub.target}, got "
+            f"{type(error).__name__}: {error}; repair or uninstall that distribution"
+        ) from error
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -1,14 +1,13 @@
 """`Registry`: one shared table of named components."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 from headstock.errors import DuplicateName, FrozenTable, InvalidComponent, UnknownName
 from headstock.registry.chain import WRITES, Link
-from headstock.registry.context import TABLES, ask, traced_as
-from headstock.registry.contract import Layer
+from headstock.registry.context import PLUGINS
 from headstock.registry.declaration import declare, declaring
-from headstock.registry.plugins import Plugins, PluginStub
+from headstock.registry.plugins import Plugins
 from headstock.registry.source import qualified_name, source_place
 from headstock.registry.suggest import unknown_name
 
@@ -59,12 +58,11 @@ class Registry(Link[T], Generic[T]):
             self.__module__ = home[0]
         self._named_by: type | None = None
         self._frozen = False
-        self._loaded: dict[str, tuple[T, PluginStub]] = {}
-        self.plugins = Plugins(entry_points)
+        self._plugins = Plugins(entry_points, self.check)
         for name, component in (builtins or {}).items():
             self.check(name, component)
         super().__init__(builtins or {}, None)
-        TABLES[self._token] = self
+        PLUGINS[self._token] = self._plugins
 
     @property
     def kind(self) -> str:
@@ -163,47 +161,13 @@ class Registry(Link[T], Generic[T]):
         )
 
     def _not_registered(self, name: str) -> str:
-        stub = self.plugins.stub(name)
+        stub = self._plugins.stub(name)
         if stub is None:
             return unknown_name(f"a registered {self.kind}", name, self._own)
         return (
             f"only a registered {self.kind} can be unregistered, got {name!r}, the plug-in of {stub.distribution}; "
             "shadow it, or uninstall that distribution"
         )
-
-    def _merge(self) -> None:
-        self._flat = {**{name: component for name, (component, _) in self._loaded.items()}, **self._own}
-
-    @traced_as(lambda self, name: ask("listed", self._table, name) or False)
-    def lists_plugin(self, name: object) -> bool:
-        """Whether an installed distribution offers `name`."""
-        return name in self.plugins.names()
-
-    @traced_as(lambda self, name: ask("loaded", self._table, name))
-    def load_plugin(self, name: str) -> T | None:
-        """Import the component that a distribution offers as `name` and keep it; None where none does.
-
-        Raises:
-            BrokenPlugin: it does not load.
-            InvalidComponent: it is not one of this kind.
-        """
-        stub = self.plugins.stub(name)
-        if stub is None:
-            return None
-        component = cast(T, self.plugins.load(stub))
-        try:
-            self.check(name, component)
-        except InvalidComponent as error:
-            raise InvalidComponent(f"{error} (the plug-in of {stub.distribution})") from error
-        with WRITES:
-            self._loaded = {**self._loaded, name: (component, stub)}
-            self._write(self._own)
-        return component
-
-    def plugin_layer(self, name: str) -> list[tuple[Layer, object, str | None]]:
-        """(layer, component or stub, distribution) of the plug-in `name`, if there is one."""
-        component, stub = self._loaded.get(name, (self.plugins.stub(name),) * 2)
-        return [] if stub is None else [("plug-in", component, stub.distribution)]
 
     def named_by(self, interface: type) -> None:
         """Remember the first class whose `registry` this is, so that the table pickles as that."""
@@ -224,7 +188,7 @@ class Registry(Link[T], Generic[T]):
             return self._home[1]  # pickle writes a global variable by name, and finds its module in `__module__`
         if self._named_by is not None:
             return getattr, (self._named_by, "registry")
-        return _restored, (type(self), self._kind, self._check, self._own, self.plugins.group, self._frozen)
+        return _restored, (type(self), self._kind, self._check, self._own, self._plugins.group, self._frozen)
 
 
 def _restored(

@@ -3,35 +3,52 @@
 Identity of objects is not guarded, so nothing here compares any.
 """
 
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from headstock.errors import MisplacedScope, UnknownName
-from headstock.registry.context import ask
+from headstock.registry import context
 
 if TYPE_CHECKING:
     from headstock.registry.chain import Link
 
-__all__ = ["getitem", "held", "override"]
+__all__ = ["contains", "find", "getitem", "override"]
 
 T = TypeVar("T")
 
 
-def held(link: "Link[T]", key: str) -> T | None:
-    """`Link._held`: the tokens that tell links apart are read only where a scope of this kind holds the name."""
-    if ask("overridden", link._table, key):
-        found: T | None = ask("scoped", ",".join(link._owners), key)
+def _ask(kind: str, about: str, name: object) -> Any:
+    """The answer of `context` to a question, None for a name that is no text."""
+    # `join` takes the characters of an enumeration's text, where an f-string may print its name.
+    return getattr(context, " ".join((kind, about, name))) if isinstance(name, str) else None
+
+
+def _held(link: "Link[T]", key: str) -> T | None:
+    # The tokens that tell links apart are read only where a scope of this kind holds the name.
+    if _ask("overridden", link._table, key):
+        found: T | None = _ask("scoped", ",".join(link._owners), key)
         if found is not None:
             return found
     return link._flat.get(key)
 
 
+def find(link: "Link[T]", key: str) -> T | None:
+    """`Link._find`."""
+    found = _held(link, key)
+    return _ask("loaded", link._table, key) if found is None else found
+
+
 def getitem(link: "Link[T]", key: str) -> T:
     """`Link.__getitem__`, with a text that can be traced."""
-    found = link._find(key)
+    found = find(link, key)
     if found is None:
         valid = ", ".join(map(repr, link._flat))
         raise UnknownName(f"{link.kind} must be one of {valid} in compiled code, got {key!r}; register it first")
     return found
+
+
+def contains(link: "Link[T]", key: str) -> bool:
+    """`Link.__contains__`."""
+    return _held(link, key) is not None or bool(_ask("listed", link._table, key))
 
 
 def override(link: "Link[T]", _: object = None, /, **__: object) -> Never:
