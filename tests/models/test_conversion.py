@@ -71,7 +71,7 @@ def test_files_are_not_written_over_unless_forced(tmp_path: Path, taken: str) ->
     folder = checkpoint(tmp_path / "in", {"a": torch.randn(3)})
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / taken).write_text("mine")
-    with pytest.raises(InvalidConfig, match=rf"must not hold the files to write, got .*{taken}; force overwrites them"):
+    with pytest.raises(InvalidConfig, match=rf"must not hold the files to write, got .*{taken}; --force"):
         convert(folder, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [taken]
     assert (tmp_path / "out" / taken).read_text() == "mine"

@@ -61,6 +61,22 @@ def ids(rows: int, tokens: int, vocabulary: int = 40) -> Tensor:
     return torch.randint(vocabulary, (rows, tokens))
 
 
+def kept(padding: str, rows: int, tokens: int) -> Tensor | None:
+    """1 for the tokens of rows of different lengths, padded on one side; None without padding."""
+    if padding == "none":
+        return None
+    lengths = torch.linspace(tokens // 3, tokens, rows).long()[:, None]
+    places = torch.arange(tokens)
+    return (places < lengths if padding == "right" else places >= tokens - lengths).long()
+
+
+def passing_values_on(
+    module: object, query: Tensor, key: Tensor, value: Tensor, mask: object, **_: Any
+) -> tuple[Tensor, None]:
+    """An attention function unlike any other: each token gets its own value."""
+    return value.transpose(1, 2).clone(), None
+
+
 def minilm_folder() -> Path:
     """The real BERT's folder."""
     return package_folder(*MINILM)

@@ -17,20 +17,36 @@ class SelfAttention(nn.Module):
         interface: this layer's overlay over the model's; an entry put here holds for this layer alone.
         implementation: the name that is looked up in it.
         scaling: what the scores are multiplied by.
+        head_dim: width of a head.
+        attention_dropout: with which probability a weight is dropped in training.
         num_key_value_groups, is_causal, layer_idx, config: read by functions that look at their module.
     """
 
     num_key_value_groups = 1
 
-    def __init__(self, config: ModelConfig, *, layer_idx: int, attention: AttentionInterface, is_causal: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        layer_idx: int,
+        attention: AttentionInterface,
+        head_dim: int,
+        is_causal: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
         self.is_causal = is_causal
         self.interface = AttentionInterface(parent=attention)
         self.implementation = AUTO
-        self.scaling = 1.0
+        self.head_dim = head_dim
+        self.scaling = head_dim**-0.5
         self.attention_dropout = 0.0
+
+    def split_heads(self, merged: Float[Tensor, "batch tokens merged"]) -> Float[Tensor, "batch heads tokens head_dim"]:
+        """Heads that lie side by side, apart."""
+        split: Tensor = merged.unflatten(-1, (-1, self.head_dim))
+        return split.transpose(1, 2)
 
     def attend(
         self,

@@ -14,6 +14,7 @@ from headstock.errors import InvalidConfig, InvalidShape
 from headstock.masks import Mask, padding
 from headstock.models.attending import SelfAttention
 from headstock.models.config import ModelConfig
+from headstock.models.unfilled import unfilled
 from headstock.models.weights import WEIGHTS_FILE, fill, read_safetensors, weights_file, write_safetensors
 
 __all__ = ["Model", "check_ids", "keys_kept"]
@@ -63,7 +64,7 @@ class Model(nn.Module):
         config = cls.config_class.read(source / CONFIG_FILE)
         file = weights_file(source)
         tensors = cls._own_names(read_safetensors(file))
-        with torch.device("meta"):
+        with unfilled():
             model = cls._for(config, tensors)
         model.set_attention(attention)
         fill(model, model._tied(tensors), source=file, dtype=dtype)

@@ -55,7 +55,7 @@ def convert(source: str | PathLike[str], folder: str | PathLike[str], *, force: 
     taken = [str(file) for file in outputs if file.exists()]
     if taken and not force:
         raise InvalidConfig(
-            f"the folder must not hold the files to write, got {', '.join(taken)}; force overwrites them"
+            f"the folder must not hold the files to write, got {', '.join(taken)}; --force (force=True) overwrites them"
         )
     tensors = read_pickled(pickled)
     target.mkdir(parents=True, exist_ok=True)

@@ -7,15 +7,23 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from headstock.errors import InvalidConfig, InvalidShape, UnknownName
+from headstock.errors import InvalidConfig, InvalidShape
 from headstock.layers import set_gradient_checkpointing
-from headstock.masks import sliding_window
-from headstock.models.bert import ATTENTION, BertConfig, BertModel
-from tests.support.models import BERT_FIELDS, gradients, ids, minilm_folder, tiny_bert, write_checkpoint
+from headstock.masks import Mask, sliding_window
+from headstock.models.bert import BertConfig, BertModel
+from tests.support.models import (
+    BERT_FIELDS,
+    gradients,
+    ids,
+    kept,
+    minilm_folder,
+    passing_values_on,
+    tiny_bert,
+    write_checkpoint,
+)
 
 IMPLEMENTATIONS = ["auto", "eager", "sdpa"]
 EPS = torch.finfo(torch.float32).eps
@@ -29,15 +37,6 @@ def minilm() -> BertModel:
 @pytest.fixture(scope="module")
 def original() -> Any:
     return transformers.BertModel.from_pretrained(str(minilm_folder()), attn_implementation="eager").eval()
-
-
-def kept(padding: str, rows: int, tokens: int) -> Tensor | None:
-    """Rows of different lengths, padded on one side; None without padding."""
-    if padding == "none":
-        return None
-    lengths = torch.linspace(tokens // 3, tokens, rows).long()[:, None]
-    places = torch.arange(tokens)
-    return (places < lengths if padding == "right" else places >= tokens - lengths).long()
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -70,11 +69,11 @@ def test_real_weights_depend_on_the_padding_mask(minilm: BertModel) -> None:
         assert (minilm(padded).last_hidden_state[:, :9] - alone).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_real_weights_compile_whole(minilm: BertModel, implementation: str) -> None:
     minilm.set_attention(implementation)
     tokens, mask = ids(2, 11, 30000), kept("right", 2, 11)
-    compiled = torch.compile(minilm, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(minilm, fullgraph=True, backend="eager")
     with torch.no_grad():
         expected, found = minilm(tokens, mask), compiled(tokens, mask)
     assert (found.last_hidden_state - expected.last_hidden_state).abs().max() <= 1e-5
@@ -91,11 +90,17 @@ def test_real_weights_compile_whole_with_inductor(minilm: BertModel, original: A
     assert (found.last_hidden_state - theirs.last_hidden_state)[mask.bool()].abs().max() <= 1e-5
 
 
+def test_auto_compiles_whole() -> None:
+    model, tokens, mask = tiny_bert(attention="auto"), ids(2, 5), kept("right", 2, 5)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(tokens, mask).last_hidden_state, model(tokens, mask).last_hidden_state)
+
+
 def test_a_compiled_model_sees_a_changed_entry() -> None:
     model, tokens = tiny_bert(), ids(2, 5)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     before = compiled(tokens).last_hidden_state
-    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
+    model.attention["eager"] = passing_values_on
     changed = compiled(tokens).last_hidden_state
     assert torch.equal(changed, model(tokens).last_hidden_state)
     assert not torch.allclose(changed, before)
@@ -105,7 +110,8 @@ def test_a_compiled_model_sees_a_changed_entry() -> None:
 
 def test_a_training_step_gives_the_gradients_of_transformers() -> None:
     ours = tiny_bert(hidden_act="gelu").train()
-    theirs = transformers.BertModel(transformers.BertConfig(**BERT_FIELDS, attn_implementation="eager")).train()
+    theirs = transformers.BertModel(transformers.BertConfig(**BERT_FIELDS)).train()
+    theirs.set_attn_implementation("eager")
     theirs.load_state_dict(ours.state_dict())
     tokens, mask, weight = ids(3, 7), kept("right", 3, 7), torch.randn(24)
     assert mask is not None
@@ -150,6 +156,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(tokens).last_hidden_state, model(tokens).last_hidden_state)
 
 
+@settings(max_examples=20)  # each example runs two models
 @given(chunk=st.integers(1, 9), tokens=st.integers(1, 8))
 def test_chunked_feed_forward_equals_the_whole(chunk: int, tokens: int) -> None:
     whole = tiny_bert()
@@ -169,10 +176,11 @@ def silenced(model: BertModel, heads: dict[int, list[int]]) -> BertModel:
         for head in numbers:
             columns = slice(head * 6, head * 6 + 6)
             with torch.no_grad():
-                made.encoder.layer[layer].attention.output.dense.weight[:, columns] = 0
+                made.layers[layer].attention.output.dense.weight[:, columns] = 0
     return made
 
 
+@settings(max_examples=20)  # each example copies and runs two models
 @given(
     first=st.dictionaries(st.integers(0, 2), st.lists(st.integers(0, 3), max_size=3)),
     second=st.dictionaries(st.integers(0, 2), st.lists(st.integers(0, 3), max_size=3)),
@@ -180,8 +188,7 @@ def silenced(model: BertModel, heads: dict[int, list[int]]) -> BertModel:
 def test_pruned_heads_equal_silenced_heads(first: dict[int, list[int]], second: dict[int, list[int]]) -> None:
     model, tokens = tiny_bert(), ids(2, 5)
     both = {layer: sorted({*first.get(layer, ()), *second.get(layer, ())}) for layer in {*first, *second}}
-    if any(len(heads) == 4 for heads in both.values()):
-        return
+    assume(all(len(heads) < 4 for heads in both.values()))
     expected = silenced(model, both)(tokens).last_hidden_state
     model.prune_heads(first)
     model.prune_heads(second)
@@ -193,6 +200,23 @@ def test_pruned_heads_equal_silenced_heads(first: dict[int, list[int]], second: 
     torch.testing.assert_close(model(tokens).last_hidden_state, expected, rtol=0, atol=limit)
 
 
+def test_a_pruned_model_takes_a_padding_mask() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    mask = torch.arange(5)[None].expand(2, 5) < 4
+    expected = silenced(model, {1: [2]})(tokens, mask).last_hidden_state
+    model.prune_heads({1: [2]})
+    torch.testing.assert_close(model(tokens, mask).last_hidden_state, expected, rtol=0, atol=3 * 2 * 24 * 10 * EPS)
+
+
+def test_a_pruned_model_refuses_a_mask_that_tells_heads_apart() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    by_head = Mask(lambda batch_idx, head_idx, q_idx, kv_idx: kv_idx <= q_idx + head_idx)
+    assert model(tokens, by_head).last_hidden_state.isfinite().all()
+    model.prune_heads({1: [2]})
+    with pytest.raises(InvalidShape, match=r"a prepared mask must have the extent of the call"):
+        model(tokens, by_head)
+
+
 def test_pruned_heads_survive_saving_and_loading(tmp_path: Path) -> None:
     model, tokens = tiny_bert(), ids(2, 5)
     model.prune_heads({0: [1], 2: [0, 3]})
@@ -201,7 +225,7 @@ def test_pruned_heads_survive_saving_and_loading(tmp_path: Path) -> None:
     assert again.config == model.config
     assert torch.equal(again(tokens).last_hidden_state, model(tokens).last_hidden_state)
     again.prune_heads({0: [2]})
-    assert again.encoder.layer[0].attention.self.query.weight.shape == (12, 24)
+    assert again.layers[0].attention.self.query.weight.shape == (12, 24)
 
 
 @pytest.mark.parametrize(
@@ -222,66 +246,6 @@ def test_impossible_heads_are_refused_and_nothing_changes(heads: dict[int, list[
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_an_override_holds_for_its_model_alone() -> None:
-    model, other, tokens = tiny_bert(), tiny_bert(), ids(2, 5)
-    other.load_state_dict(model.state_dict())
-    before = model(tokens).last_hidden_state
-    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
-    assert not torch.allclose(model(tokens).last_hidden_state, before)
-    assert torch.equal(other(tokens).last_hidden_state, before)
-    assert (model.attention.where("eager").layer, other.attention.where("eager").layer) == ("local", "shared")
-
-
-def test_an_override_holds_for_its_layer_alone() -> None:
-    model, tokens = tiny_bert(), ids(2, 5)
-    states = model(tokens, output_hidden_states=True).hidden_states
-    model.layer_attention(1)["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2) * 2, None)
-    changed = model(tokens, output_hidden_states=True).hidden_states
-    assert [torch.equal(left, right) for left, right in zip(states, changed, strict=True)] == [True, True, False, False]
-    assert model.layer_attention(0).where("eager").layer == "shared"
-
-
-def test_an_override_of_the_files_table_holds_for_all_its_models() -> None:
-    model, tokens = tiny_bert(), ids(2, 5)
-    before = model(tokens).last_hidden_state
-    function = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)  # noqa: E731
-    with ATTENTION.override(eager=function):
-        assert not torch.allclose(model(tokens).last_hidden_state, before)
-    assert torch.equal(model(tokens).last_hidden_state, before)
-
-
-def test_a_copy_keeps_an_override_and_forks_it() -> None:
-    model, tokens = tiny_bert(), ids(2, 5)
-    model.attention["eager"] = lambda module, query, key, value, mask, **_: (value.transpose(1, 2).clone(), None)
-    copied = copy.deepcopy(model)
-    expected = model(tokens).last_hidden_state
-    assert torch.equal(copied(tokens).last_hidden_state, expected)
-    del copied.attention["eager"]
-    assert not torch.allclose(copied(tokens).last_hidden_state, expected)
-    assert torch.equal(model(tokens).last_hidden_state, expected)
-
-
-def test_layers_may_have_different_functions() -> None:
-    model = tiny_bert()
-    model.set_attention("sdpa", layers=[0, 2])
-    assert [layer.attention.self.implementation for layer in model.encoder.layer] == ["sdpa", "eager", "sdpa"]
-    with pytest.raises(InvalidConfig, match=r"a layer's index must lie in 0\.\.2, got 3"):
-        model.set_attention("sdpa", layers=[0, 3])
-    with pytest.raises(InvalidConfig, match=r"a layer's index must lie in 0\.\.2, got -1"):
-        model.layer_attention(-1)
-
-
-def test_an_unknown_name_is_refused_at_once() -> None:
-    model = tiny_bert()
-    with pytest.raises(UnknownName, match=r"attention function must be one of .*, got 'spda'; did you mean 'sdpa'\?"):
-        model.set_attention("spda")
-    assert {layer.attention.self.implementation for layer in model.encoder.layer} == {"eager"}
-    with pytest.raises(UnknownName, match="got 'eagre'"):
-        tiny_bert(attention="eagre")
-    with pytest.raises(UnknownName, match="got 'spda'"):
-        BertModel.from_pretrained(minilm_folder(), attention="spda")
-
-
 def test_a_mask_may_be_a_pattern() -> None:
     model, tokens = tiny_bert(), ids(1, 8)
     other = tokens.clone()
@@ -300,27 +264,6 @@ def test_positions_are_counted_from_zero_unless_given() -> None:
     assert not torch.allclose(
         model(tokens).last_hidden_state, model(tokens, None, given_positions + 3).last_hidden_state
     )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "rule"),
-    [
-        ({"input_ids": torch.ones(3).long()}, r"input_ids must be integers \[batch, tokens\], got torch\.int64 \[3\]"),
-        ({"input_ids": torch.ones(1, 3)}, r"input_ids must be integers \[batch, tokens\], got torch\.float32 \[1, 3\]"),
-        ({"input_ids": torch.ones(1, 13).long()}, "at most 12 tokens a row, got 13; shorten the text"),
-        (
-            {"position_ids": torch.ones(1, 4).long()},
-            r"position_ids must be integers \[2 or 1, 5\] .*, got torch\.int64 \[1, 4\]",
-        ),
-        ({"token_type_ids": torch.ones(3, 5).long()}, r"token_type_ids must be integers \[2 or 1, 5\]"),
-        ({"attention_mask": torch.ones(2, 4)}, r"attention_mask must be booleans or integers \[2, 5\]"),
-        ({"attention_mask": torch.ones(2, 5)}, r"got torch\.float32 \[2, 5\]; other masks are given as a headstock"),
-        ({"attention_mask": torch.ones(2, 1, 5, 5).bool()}, r"got torch\.bool \[2, 1, 5, 5\]"),
-    ],
-)
-def test_inputs_that_do_not_fit_are_refused(arguments: dict[str, Tensor], rule: str) -> None:
-    with pytest.raises(InvalidShape, match=rule):
-        tiny_bert()(**{"input_ids": ids(2, 5), **arguments})
 
 
 def test_bfloat16_stays_close_to_float32() -> None:
@@ -359,8 +302,8 @@ def test_the_head_of_a_larger_model_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_new_weights_are_drawn_as_the_original_release_drew_them() -> None:
     model = BertModel(BertConfig(**{**BERT_FIELDS, "hidden_size": 96, "initializer_range": 0.02}))
-    weight = model.encoder.layer[0].attention.self.query.weight
+    weight = model.layers[0].attention.self.query.weight
     # The standard deviation of n normal draws varies by std / sqrt(2 n); five of those.
     assert abs(weight.std().item() - 0.02) <= 5 * 0.02 / (2 * weight.numel()) ** 0.5
-    assert model.encoder.layer[0].attention.self.query.bias.count_nonzero() == 0
+    assert model.layers[0].attention.self.query.bias.count_nonzero() == 0
     assert model.embeddings.word_embeddings.weight[0].count_nonzero() == 0

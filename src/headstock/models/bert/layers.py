@@ -48,9 +48,7 @@ class BertSelfAttention(SelfAttention):
     """Projections to queries, keys and values, and attention by the layer's function."""
 
     def __init__(self, config: BertConfig, *, layer_idx: int, attention: AttentionInterface) -> None:
-        super().__init__(config, layer_idx=layer_idx, attention=attention, is_causal=False)
-        self.head_dim = config.head_dim
-        self.scaling = config.head_dim**-0.5
+        super().__init__(config, layer_idx=layer_idx, attention=attention, head_dim=config.head_dim)
         self.attention_dropout = config.attention_probs_dropout_prob
         width = config.heads_left(layer_idx) * config.head_dim
         self.query = nn.Linear(config.hidden_size, width)
@@ -59,10 +57,8 @@ class BertSelfAttention(SelfAttention):
 
     def forward(self, hidden: Hidden, mask: PreparedMask | None) -> Float[Tensor, "batch tokens merged"]:
         """Attend over `hidden`; the heads come side by side."""
-        return self.attend(*(self._split(each(hidden)) for each in (self.query, self.key, self.value)), mask)
-
-    def _split(self, merged: Float[Tensor, "batch tokens merged"]) -> Float[Tensor, "batch heads tokens head_dim"]:
-        return merged.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        query, key, value = (self.split_heads(each(hidden)) for each in (self.query, self.key, self.value))
+        return self.attend(query, key, value, mask)
 
 
 class Residual(nn.Module):
@@ -90,7 +86,8 @@ class BertAttention(nn.Module):
 
     def forward(self, hidden: Hidden, mask: PreparedMask | None) -> Hidden:
         """Attend and add."""
-        return self.output(self.self(hidden, mask), hidden)
+        added: Tensor = self.output(self.self(hidden, mask), hidden)
+        return added
 
     def prune_heads(self, heads: list[int], already_pruned: set[int], total: int) -> None:
         """Remove heads, numbered as in the whole layer of `total` heads, and their rows and columns."""
@@ -133,7 +130,8 @@ class BertLayer(GradientCheckpointingLayer):
 
     def feed_forward(self, hidden: Hidden) -> Hidden:
         """Each token by itself, so that tokens can be taken in chunks."""
-        return self.output(self.intermediate(hidden), hidden)
+        added: Tensor = self.output(self.intermediate(hidden), hidden)
+        return added
 
 
 class BertPooler(nn.Module):
@@ -145,4 +143,5 @@ class BertPooler(nn.Module):
 
     def forward(self, hidden: Hidden) -> Float[Tensor, "batch hidden"]:
         """Pool."""
-        return self.dense(hidden[:, 0]).tanh()
+        pooled: Tensor = self.dense(hidden[:, 0]).tanh()
+        return pooled

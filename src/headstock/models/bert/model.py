@@ -1,7 +1,7 @@
 """BERT's encoder (Devlin et al. 2018, arXiv:1810.04805), built from headstock's parts."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -85,6 +85,11 @@ class BertModel(Model):
         self.set_attention(attention)
         self.apply(self._initialise)
 
+    @property
+    def layers(self) -> list[BertLayer]:
+        """The layers, first to last."""
+        return cast(list[BertLayer], list(self.encoder.layer))
+
     def forward(
         self,
         input_ids: Int[Tensor, "batch tokens"],
@@ -120,7 +125,9 @@ class BertModel(Model):
 
     def _prepared(self, mask: Mask | None, input_ids: Tensor) -> PreparedMask | None:
         batch, tokens = input_ids.shape
-        geometry = Geometry(batch, tokens, tokens, heads=self.config.num_attention_heads)
+        # Layers that lost heads have no common number of them: a mask that tells heads apart is refused there.
+        heads = 1 if self.config.pruned_heads else self.config.num_attention_heads
+        geometry = Geometry(batch, tokens, tokens, heads=heads)
         return None if mask is None else prepare(mask, geometry, device=input_ids.device)
 
     def prune_heads(self, heads: Mapping[int, list[int]]) -> None:
@@ -139,7 +146,7 @@ class BertModel(Model):
         self.config = before.with_fields(pruned_heads=merged)
         for layer in heads:
             pruned = set(before.pruned_heads.get(layer, ()))
-            self.encoder.layer[layer].attention.prune_heads(heads[layer], pruned, before.num_attention_heads)
+            self.layers[layer].attention.prune_heads(heads[layer], pruned, before.num_attention_heads)
         for module in self._attention_modules():
             module.config = self.config
 

@@ -20,8 +20,9 @@ class GPT2Attention(SelfAttention):
     """One projection to queries, keys and values, attention by the layer's function, one projection back."""
 
     def __init__(self, config: GPT2Config, *, layer_idx: int, attention: AttentionInterface) -> None:
-        super().__init__(config, layer_idx=layer_idx, attention=attention, is_causal=True)
-        self.head_dim = config.n_embd // config.n_head
+        super().__init__(
+            config, layer_idx=layer_idx, attention=attention, head_dim=config.n_embd // config.n_head, is_causal=True
+        )
         self.scaling = config.scaling(layer_idx)
         self.attention_dropout = config.attn_pdrop
         self.upcast = config.reorder_and_upcast_attn
@@ -31,13 +32,10 @@ class GPT2Attention(SelfAttention):
 
     def forward(self, hidden: Hidden, mask: PreparedMask) -> Hidden:
         """Attend over `hidden`."""
-        query, key, value = (self._split(each) for each in self.c_attn(hidden).chunk(3, dim=-1))
+        query, key, value = (self.split_heads(each) for each in self.c_attn(hidden).chunk(3, dim=-1))
         merged = self._upcast(query, key, value, mask) if self.upcast else self.attend(query, key, value, mask)
         projected: Tensor = self.resid_dropout(self.c_proj(merged))
         return projected
-
-    def _split(self, merged: Float[Tensor, "batch tokens merged"]) -> Float[Tensor, "batch heads tokens head_dim"]:
-        return merged.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def _upcast(self, query: Tensor, key: Tensor, value: Tensor, mask: PreparedMask) -> Tensor:
         """Attention in float32, also under autocast (`reorder_and_upcast_attn`)."""

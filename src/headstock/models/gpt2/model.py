@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Bool, Int
@@ -91,6 +91,11 @@ class GPT2LMHeadModel(Model):
         self.set_attention(attention)
         self.apply(self._initialise)
         self._tie()
+
+    @property
+    def layers(self) -> list[GPT2Block]:
+        """The blocks, first to last."""
+        return cast(list[GPT2Block], list(self.transformer.h))
 
     def forward(
         self,

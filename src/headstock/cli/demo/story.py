@@ -1,0 +1,45 @@
+"""The demo from beginning to end."""
+
+from rich.console import Console
+
+from headstock.attention import AttentionInterface
+from headstock.cli.demo import custom
+from headstock.cli.demo.genera import load_gpt2, show_perplexity
+from headstock.cli.demo.overriding import show_override
+from headstock.cli.demo.pruning import HEAD, LAYER, show_pruning
+from headstock.cli.demo.report import Report
+from headstock.cli.demo.similarity import encode, show_functions
+from headstock.cli.demo.training import show_training
+from headstock.cli.demo.weights import MICROFORMER, MINILM, package_folder
+
+__all__ = ["tell"]
+
+
+def tell(console: Console | None = None) -> bool:
+    """Tell the whole story; whether every check holds.
+
+    Raises:
+        MissingDependency: the packages with the weights, or the tokenizer's, are not installed.
+    """
+    report = Report(Console() if console is None else console)
+    minilm, microformer = package_folder(*MINILM), package_folder(*MICROFORMER)
+    lines = custom.register()
+    try:
+        report.chapter("1. One model, three attention functions", "The third is registered by these lines:")
+        encoded = encode(report, minilm)
+        show_functions(report, encoded, lines)
+        report.chapter("2. A head pruned", f"Head {HEAD} of layer {LAYER}, removed in one model, silenced in another.")
+        show_pruning(report, encoded)
+        report.chapter(
+            "3. An override in one of two models",
+            'Both look eager up, each in its own table. Then: first.attention["eager"] = mean_of_values',
+        )
+        show_override(report, encoded)
+        report.chapter("4. A decoder", "GPT-2 trained on microbiome samples: a token is a genus of bacteria.")
+        model, exact = load_gpt2(report, microformer)
+        show_perplexity(report, model, exact)
+        report.chapter("5. Checkpointing", "Activations recomputed in backward instead of kept.")
+        show_training(report, model)
+    finally:
+        AttentionInterface.unregister(custom.NAME)
+    return report.finish()
