@@ -6,9 +6,10 @@ from typing import Any
 from headstock.attention.contract import MASK_FACTS, SPELLINGS, TRANSPORT, Contract
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Mask, causal, sliding_window
-from headstock.registry import unknown_name
 
 __all__ = ["mask_from_facts", "own_keywords", "read_keywords"]
+
+_KNOWN = sorted([*SPELLINGS, *MASK_FACTS])
 
 
 def read_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -49,10 +50,9 @@ def own_keywords(name: str, contract: Contract, others: Mapping[str, Any]) -> di
     own = {keyword: value for keyword, value in others.items() if keyword in contract.named}
     for keyword in others:
         if keyword not in own and keyword not in TRANSPORT:
-            known = [*SPELLINGS, *MASK_FACTS, *TRANSPORT, *contract.named]
             raise UnsupportedFeature(
-                f"a keyword that may change the result must be understood by attention function {name!r}: "
-                f"{unknown_name('a keyword', keyword, known)}"
+                f"attention function {name!r} must know each keyword that may change the result, got {keyword!r}; name "
+                f"it in the function's signature, or leave it out (every call knows {', '.join(_KNOWN)})"
             )
     return own
 
