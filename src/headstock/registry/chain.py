@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from headstock.errors import UnknownName
 from headstock.registry import traced
@@ -30,6 +30,9 @@ class Link(Mapping[str, T], Generic[T]):
     """Entries of its own in front of a parent's; `_flat` is the whole chain merged, made anew at each write.
 
     A look-up is then one dictionary access however deep the chain, unless a scope is open in the running context.
+
+    In compiled code a look-up is traced, and any change of what it finds compiles the frame anew: with `fullgraph=True`
+    dynamo refuses the ninth function in one frame (`torch._dynamo.config.recompile_limit`).
     """
 
     # Slots, so that what subclasses add is all of `__dict__`.
@@ -37,43 +40,47 @@ class Link(Mapping[str, T], Generic[T]):
 
     def __init__(self, entries: Mapping[str, T], parent: "Link[T] | None") -> None:
         self._own: dict[str, T] = dict(entries)
-        self._parent = parent
         self._children: weakref.WeakValueDictionary[int, Link[T]] = weakref.WeakValueDictionary()
         self._token = "" if parent is not None else new_token()
         with WRITES:
-            self._attach()
+            self._hang_on(parent)
 
-    def _attach(self) -> None:
-        """Take the place below the parent and merge anew, this link and those that hang on it."""
+    def _hang_on(self, parent: "Link[T] | None") -> None:
+        """Take the place below `parent`; the caller holds the lock."""
+        self._parent = parent
+        if parent is not None:
+            parent._children[id(self)] = self
+        self._place()
+        self._merge()
+
+    def _place(self) -> None:
+        """Note what lies above this link, and above those that hang on it."""
         parent = self._parent
         self._above: tuple[Link[T], ...] = () if parent is None else (parent, *parent._above)
         # Where scopes that this link sees lie. Few links have a token, so that compiled layers can share their code.
         self._owners: tuple[str, ...] = tuple(link._token for link in self._chain if link._token)
         self._table: str = self._owners[-1]
-        if parent is not None:
-            parent._children[id(self)] = self
-        self._merge()
         for child in list(self._children.values()):
-            child._attach()
+            child._place()
+
+    def _merge(self) -> None:
+        """Merge anew, this link and those that hang on it."""
+        inherited = self._parent._flat if self._parent is not None else {}
+        self._flat: dict[str, T] = {**inherited, **self._own}
+        for child in list(self._children.values()):
+            child._merge()
 
     def _move(self, parent: "Link[T]") -> None:
-        """Hang this link below another parent."""
+        """Hang this link on another parent."""
         with WRITES:
             if self._parent is not None:
                 self._parent._children.pop(id(self), None)
-            self._parent = parent
-            self._attach()
-
-    def _merge(self) -> None:
-        inherited = self._parent._flat if self._parent is not None else {}
-        self._flat: dict[str, T] = {**inherited, **self._own}
+            self._hang_on(parent)
 
     def _write(self, own: dict[str, T]) -> None:
         """Replace this link's entries by `own`; the caller holds the lock."""
         self._own = own
         self._merge()
-        for child in list(self._children.values()):
-            child._write(child._own)
 
     @property
     def _chain(self) -> "tuple[Link[T], ...]":
@@ -88,10 +95,10 @@ class Link(Mapping[str, T], Generic[T]):
         """What the entries are, as error texts say it."""
         return self._root.kind
 
-    def _held(self, key: object) -> T | None:
+    def _held(self, key: Any) -> T | None:
         """The entry for `key` of a scope on this chain or of the chain, None where there is neither."""
         found: T | None = innermost(_frames(), self._owners, key)
-        return self._flat.get(key) if found is None else found  # type: ignore[call-overload]
+        return self._flat.get(key) if found is None else found
 
     @traced_as(traced.find)
     def _find(self, key: str) -> T | None:
@@ -151,14 +158,14 @@ class Link(Mapping[str, T], Generic[T]):
 
     @traced_as(traced.override)
     def override(self, entries: Mapping[str, T] | None = None, /, **named: T) -> Scope:
-        """Entries that hold inside a `with` block, for this thread or asyncio task alone.
+        """Entries that hold inside a `with` block (see `Scope`), for this thread or asyncio task alone.
 
         They win over every layer of every chain that runs through this table. The exit restores exactly, also after an
         exception. Names that are no identifiers go into the mapping.
 
         Raises:
             InvalidComponent: an entry cannot be a component of this table.
-            MisplacedScope: dynamo traces the call under `fullgraph=True`.
+            MisplacedScope: it is called inside of compiled code (dynamo's `Unsupported` carries the text).
 
         Example:
             >>> from headstock.registry import Overlay, Registry
@@ -173,7 +180,7 @@ class Link(Mapping[str, T], Generic[T]):
         with WRITES:
             if not self._token:
                 self._token = new_token()
-                self._attach()
+                self._place()
         return Scope(Frame(self._table, self._token, wanted))
 
     def where(self, name: str) -> Provenance:
@@ -199,10 +206,11 @@ class Link(Mapping[str, T], Generic[T]):
         plugins = self._root._plugins
         stub = plugins.stub(name)
         if stub is not None:
-            found.append(("plug-in", plugins.entries()[name] or stub, stub.distribution))
+            loaded = plugins.entries().get(name)
+            found.append(("plug-in", stub if loaded is None else loaded, stub.distribution))
         return found
 
-    def _layer_of(self, link: Self) -> Layer:
+    def _layer_of(self, link: "Link[T]") -> Layer:
         if link is self._root:
             return "shared"
         return "local" if link is self else "parent"

@@ -39,11 +39,11 @@ def new_token() -> str:
     return str(next(_tokens))
 
 
-def innermost(frames: tuple[Frame, ...], owners: tuple[str, ...], name: object) -> Any:
+def innermost(frames: tuple[Frame, ...], owners: tuple[str, ...], name: Any) -> Any:
     """The entry for `name` of the first of `frames` that lies over one of `owners`, else None."""
     for frame in frames:
         if name in frame.entries and frame.owner in owners:
-            return frame.entries[name]  # type: ignore[index]  # it is a key, so it is a text
+            return frame.entries[name]
     return None
 
 
