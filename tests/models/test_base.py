@@ -92,6 +92,7 @@ def test_an_unknown_name_is_refused_at_once() -> None:
             {"position_ids": torch.ones(1, 4).long()},
             r"position_ids must be integers \[2 or 1, 5\] .*, got torch\.int64 \[1, 4\]",
         ),
+        ({"position_ids": torch.ones(1, 5).bool()}, r"position_ids must be integers .*, got torch\.bool \[1, 5\]"),
         ({"token_type_ids": torch.ones(3, 5).long()}, r"token_type_ids must be integers \[2 or 1, 5\]"),
         ({"attention_mask": torch.ones(2, 4)}, r"attention_mask must be booleans or integers \[2, 5\]"),
         ({"attention_mask": torch.ones(2, 5)}, r"got torch\.float32 \[2, 5\]; other masks are given as a headstock"),

@@ -1,9 +1,11 @@
 """Small and real models, their transformers counterparts, and folders of checkpoints."""
 
+import copy
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -13,6 +15,8 @@ from headstock.cli.demo.weights import MICROFORMER, MINILM, package_folder
 from headstock.models.bert import BertConfig, BertModel
 from headstock.models.conversion import convert
 from headstock.models.gpt2 import GPT2Config, GPT2LMHeadModel
+
+M = TypeVar("M", bound=nn.Module)
 
 BERT_FIELDS: dict[str, Any] = {
     "vocab_size": 40,
@@ -92,6 +96,16 @@ def converted_microformer(folder: Path) -> Path:
     """The real GPT-2's folder with safetensors, made once."""
     convert(microformer_folder(), folder)
     return folder
+
+
+def rounding_limit(model: M, read: Callable[[M], Tensor], *, dtype: torch.dtype = torch.float32) -> float:
+    """How far two results of a model in `dtype` may be apart when they differ in nothing but rounding.
+
+    Eight times the distance of the model in `dtype` from itself in float64: each of the two is about that far from the
+    exact result, which makes two; the largest of few elements may by luck have come out well, which makes the rest.
+    """
+    rounded, exact = read(copy.deepcopy(model).to(dtype)), read(copy.deepcopy(model).double())
+    return 8 * (rounded.double() - exact).abs().max().item()
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

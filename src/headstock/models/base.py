@@ -134,7 +134,7 @@ def check_ids(input_ids: Int[Tensor, "batch tokens"], most: int, **like: Tensor 
     Raises:
         InvalidShape: one of these.
     """
-    if input_ids.ndim != 2 or input_ids.is_floating_point() or input_ids.dtype == torch.bool:
+    if input_ids.ndim != 2 or not _is_integer(input_ids):
         raise InvalidShape(f"input_ids must be integers [batch, tokens], got {_shown(input_ids)}")
     if input_ids.shape[1] > most:
         raise InvalidShape(
@@ -142,7 +142,7 @@ def check_ids(input_ids: Int[Tensor, "batch tokens"], most: int, **like: Tensor 
         )
     batch, tokens = input_ids.shape
     for name, tensor in like.items():
-        if tensor is not None and (tensor.shape not in {(batch, tokens), (1, tokens)} or tensor.is_floating_point()):
+        if tensor is not None and (tensor.shape not in {(batch, tokens), (1, tokens)} or not _is_integer(tensor)):
             raise InvalidShape(f"{name} must be integers [{batch} or 1, {tokens}] like input_ids, got {_shown(tensor)}")
 
 
@@ -162,6 +162,10 @@ def keys_kept(
             f"token to keep, got {_shown(attention_mask)}; other masks are given as a headstock.masks.Mask"
         )
     return padding(attention_mask != 0)
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _shown(tensor: Tensor) -> str:

@@ -143,7 +143,7 @@ class BertModel(Model):
             layer: sorted({*heads.get(layer, ()), *before.pruned_heads.get(layer, ())})
             for layer in sorted({*heads, *before.pruned_heads})
         }
-        self.config = before.with_fields(pruned_heads=merged)
+        self.config = before.with_fields(pruned_heads={layer: pruned for layer, pruned in merged.items() if pruned})
         for layer in heads:
             pruned = set(before.pruned_heads.get(layer, ()))
             self.layers[layer].attention.prune_heads(heads[layer], pruned, before.num_attention_heads)
@@ -152,10 +152,10 @@ class BertModel(Model):
 
     @classmethod
     def _own_names(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        # A buffer of positions that older files hold; and the prefix of files written by a model with a head.
-        kept = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
-        kept.pop("embeddings.position_ids", None)
-        return kept
+        # Files written by a model with a head have a prefix; older files hold a buffer of positions, no weight.
+        prefix = "" if "embeddings.word_embeddings.weight" in tensors else "bert."
+        named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        return {name: tensor for name, tensor in named.items() if name != "embeddings.position_ids"}
 
     @classmethod
     def _for(cls, config: Any, tensors: Mapping[str, Tensor]) -> Self:
