@@ -68,14 +68,14 @@ def _causal(settings: Settings, shape: Shape) -> list[Result]:
     query, key, value = torch.randn(3, *shape)
     lower = torch.ones(tokens, tokens, dtype=torch.bool).tril()
     prepared = prepare(causal(), Geometry(batch, tokens, tokens, heads=heads))
+    dense = {"F.sdpa, boolean mask": lambda: sdpa(query, key, value, attn_mask=lower)}
     others = {
         "F.sdpa, is_causal=True": lambda: sdpa(query, key, value, is_causal=True),
-        "F.sdpa, boolean mask": lambda: sdpa(query, key, value, attn_mask=lower),
         "transformers sdpa": lambda: _transformers(_CAUSAL_LAYER, query, key, value, None),
     }
     fresh = {"attend, mask=causal()": lambda: attend(query, key, value, mask=causal(), implementation="sdpa")}
     kept = {"call_attention, prepared": lambda: _called("sdpa", query, key, value, prepared)}
-    return _raced(settings, "causal", shape, fresh | others) + _raced(settings, "causal", shape, kept | others)
+    return _raced(settings, "causal", shape, fresh | others | dense) + _raced(settings, "causal", shape, kept | others)
 
 
 def _padded(settings: Settings, shape: Shape) -> list[Result]:

@@ -35,6 +35,12 @@ def result(ratio: float = 1.0, value: float = 1.0, target: Target | None = None)
     return Result("b", "c", 1, "s", "ours", value, "theirs", value / ratio, ratio, ratio, ratio, 1, target)
 
 
+@pytest.mark.parametrize(("threads", "counted"), [(1, False), (2, True)])
+def test_the_cpu_clock_counts_no_waiting_on_one_thread(threads: int, counted: bool) -> None:
+    sleeping = Contestant("sleep", "sleep(0.02)", {"sleep": time.sleep})
+    assert (Settings(clock="cpu").timer(sleeping, threads).timeit(2).median >= 0.02) is counted
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_benchmark_prints_a_ratio_for_each_pair(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, *TINY])
