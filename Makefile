@@ -21,7 +21,7 @@ demo: $(VENV)/ready-to-run ## run real models with interchangeable components
 	@$(BIN)/headstock demo
 
 test: $(VENV)/ready-to-develop ## run the fast tests and the examples in the docstrings
-	@$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --quiet
+	@$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --quiet --durations 10 --durations-min 5
 
 slow: $(VENV)/ready-to-develop ## run the tests that take long
 	@$(PYTEST) -m "slow and not cuda" --verbose || test $$? -eq 5 # 5: nothing is that slow
