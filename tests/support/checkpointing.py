@@ -37,7 +37,7 @@ class Block(GradientCheckpointingLayer):
     def forward(
         self, hidden_states: Tensor, scale: Tensor | None = None, *, gates: tuple[Tensor, ...] = (), **extras: Any
     ) -> Tensor:
-        self.runs += 1
+        _count(self)
         inner: Tensor = self.dropout(torch.nn.functional.gelu(self.up(hidden_states)))
         outer: Tensor = self.dropout(self.down(inner))
         for gate in gates:
@@ -87,8 +87,13 @@ class Cell(GradientCheckpointingLayer):
         self.runs = 0
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
-        self.runs += 1
+        _count(self)
         return self.function(self.weight, *args, **keywords)
+
+
+def _count(layer: "Block | Cell") -> None:
+    if not torch.compiler.is_compiling():  # a graph has no side effects
+        layer.runs += 1
 
 
 class CacheRecorder:
@@ -118,7 +123,7 @@ def run(model: nn.Module, call: Callable[..., Tensor] | None = None, /, **tensor
     leaves = {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in tensors.items()}
     model.zero_grad()
     torch.manual_seed(0)
-    output = (call or model)(**leaves)
+    output = (model if call is None else call)(**leaves)
     output.square().sum().backward()
     gradients = {name: value.grad for name, value in leaves.items()}
     gradients |= {f"parameter {name}": value.grad for name, value in model.named_parameters()}

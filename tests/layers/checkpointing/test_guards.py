@@ -176,3 +176,20 @@ def test_torch_func_is_refused(transform: Callable[[Cell], Any], use_reentrant: 
         UnsupportedFeature, match=r"must run outside torch.func transforms .*, got Cell inside one; switch"
     ):
         transform(cell)
+
+
+def test_a_function_whose_variables_have_no_value_yet_is_searched() -> None:
+    def make(hidden: Tensor) -> Callable[[], Tensor]:
+        def unfinished() -> Tensor:
+            return hidden if hidden.numel() else later
+
+        if hidden.numel() == 0:
+            later = hidden
+        return unfinished
+
+    cell = Cell(lambda weight, hidden, extra=None: hidden * weight * extra())
+    set_gradient_checkpointing(cell, use_reentrant=True)
+    hidden = torch.randn(4, requires_grad=True)
+    cell(hidden, extra=make(torch.ones(4)))
+    with pytest.raises(UnsupportedFeature, match="got extra=function in Cell, which hides one"):
+        cell(hidden, extra=make(hidden * 2))

@@ -1,5 +1,8 @@
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +10,12 @@ from torch import Tensor
 
 from headstock.layers.checkpointing.packing import by_name, leaves_of, take_apart
 from tests.support.checkpointing import CacheRecorder
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
 
 SHARED = [torch.zeros(2), torch.ones(3), torch.arange(4)]
 LEAVES = st.one_of(st.sampled_from(SHARED), st.none(), st.integers(), st.text(max_size=3))
@@ -16,6 +25,8 @@ NESTS = st.recursive(
         st.lists(inner, max_size=3),
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3).map(OrderedDict),
+        st.tuples(inner, inner).map(lambda pair: Pair(*pair)),
     ),
     max_leaves=8,
 )
@@ -27,7 +38,9 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return type(one) is type(other) and len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, dict):
-        return isinstance(other, dict) and list(one) == list(other) and all(_equal(one[key], other[key]) for key in one)
+        return (
+            type(one) is type(other) and list(one) == list(other) and all(_equal(one[key], other[key]) for key in one)
+        )
     return bool(one == other)
 
 
@@ -53,12 +66,26 @@ def _tensors(nest: Any) -> list[Tensor]:
     return [leaf for leaf in leaves_of(nest) if isinstance(leaf, Tensor)]
 
 
-def test_a_nest_that_changed_is_told_from_one_that_did_not() -> None:
-    packed, tensors = take_apart({"a": [torch.zeros(2), 1]})
-    changed = packed.together(tensors)
-    changed["a"].append(2)
-    assert not packed.holds(changed, tensors)
-    assert not packed.holds({"a": [torch.zeros(2), 1]}, tensors)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nest: nest["a"].append(2),
+        lambda nest: nest["a"].pop(),
+        lambda nest: nest.update(a=3),
+        lambda nest: nest.update(a=(1,)),
+        lambda nest: nest.update(b=None),
+        lambda nest: nest.pop("b"),
+        lambda nest: nest["a"].__setitem__(0, torch.zeros(2)),
+        lambda nest: nest["b"].update(c=2),
+        lambda nest: nest["b"].clear(),
+    ],
+)
+def test_a_nest_that_changed_is_told_from_one_that_did_not(change: Callable[[Any], object]) -> None:
+    packed, tensors = take_apart({"a": [torch.zeros(2), 1], "b": OrderedDict(c=1)})
+    nest = packed.together(tensors)
+    assert packed.holds(nest, tensors)
+    change(nest)
+    assert not packed.holds(nest, tensors)
 
 
 def test_caches_stay_whole() -> None:

@@ -42,10 +42,10 @@ class Pair(NamedTuple):
     dropout=st.sampled_from([0.0, 0.3]),
     needs=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     frozen=st.sets(st.integers(0, 3)),
-    autocast=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64", "bfloat16", "autocast"]),
 )
-@example(("full", True), (1, 1, 1), 1, 0.3, (False, False, False), set(), False)  # only parameters need gradients
-@example(("full", True), (2, 3, 4), 3, 0.3, (False, True, False), {0, 1, 2}, True)  # only a keyword does
+@example(("full", True), (1, 1, 1), 1, 0.3, (False, False, False), set(), "float32")  # only parameters need gradients
+@example(("full", True), (2, 3, 4), 3, 0.3, (False, True, False), {0, 1, 2}, "autocast")  # only a keyword does
 def test_a_checkpointed_model_equals_a_plain_one(
     policy: tuple[str, bool],
     sizes: tuple[int, int, int],
@@ -53,23 +53,25 @@ def test_a_checkpointed_model_equals_a_plain_one(
     dropout: float,
     needs: tuple[bool, bool, bool],
     frozen: set[int],
-    autocast: bool,
+    dtype: str,
 ) -> None:
     batch, length, width = sizes
     model = Encoder(layers, width, dropout)
+    model = model if dtype == "autocast" else model.to(getattr(torch, dtype))
     for index, layer in enumerate(model.layers):
         layer.requires_grad_(index not in frozen)
+    precision = next(model.parameters()).dtype
     tensors = {
-        "hidden": torch.randn(batch, length, width, requires_grad=needs[0]),
+        "hidden": torch.randn(batch, width, length, dtype=precision).mT.requires_grad_(needs[0]),
         # One slice for each layer: a sum of more than two gradients could be rounded in another order.
-        "scale": torch.randn(layers, width, requires_grad=needs[1]),
-        "gate": torch.randn(layers, batch, 1, width, requires_grad=needs[2]),
+        "scale": torch.randn(layers, width, dtype=precision, requires_grad=needs[1]),
+        "gate": torch.randn(layers, batch, 1, width, dtype=precision, requires_grad=needs[2]),
     }
     if not any(tensor.requires_grad for tensor in [*tensors.values(), *model.parameters()]):
         tensors["hidden"].requires_grad_()
 
     def call(hidden: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "autocast"):
             output: Tensor = model(hidden, scale=list(scale), gates=[(each, each) for each in gate])
         return output
 

@@ -7,13 +7,17 @@ from headstock.layers.checkpointing.contract import (
     Layers,
     check_policy,
 )
+from headstock.layers.checkpointing.functions import Checkpoint
 from headstock.layers.checkpointing.layer import GradientCheckpointingLayer
+from headstock.layers.checkpointing.policies import KEPT_OPERATIONS, every_k, full, offload, selective
 from headstock.layers.checkpointing.switch import set_gradient_checkpointing
 from headstock.layers.checkpointing.table import ALL_CHECKPOINT_POLICIES, CHECKPOINT_POLICIES, CheckpointPolicyInterface
 
 __all__ = [
     "ALL_CHECKPOINT_POLICIES",
     "CHECKPOINT_POLICIES",
+    "KEPT_OPERATIONS",
+    "Checkpoint",
     "CheckpointFunction",
     "CheckpointPolicy",
     "CheckpointPolicyInterface",
@@ -21,5 +25,9 @@ __all__ = [
     "GradientCheckpointingLayer",
     "Layers",
     "check_policy",
+    "every_k",
+    "full",
+    "offload",
+    "selective",
     "set_gradient_checkpointing",
 ]

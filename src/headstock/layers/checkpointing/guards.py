@@ -1,5 +1,6 @@
 """What a checkpointed call refuses, each by name: caches, containers that change, graphs that torch would not see."""
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -103,5 +104,10 @@ def _attributes(value: object) -> list[Any]:
     names = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
     slots = [getattr(value, name) for name in names if hasattr(value, name)]
     bound = [value.func, value.args, value.keywords] if isinstance(value, functools.partial) else []
-    cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-    return [*slots, *bound, *cells, getattr(value, "__self__", None), *getattr(value, "__dict__", {}).values()]
+    return [*slots, *bound, *_cells(value), getattr(value, "__self__", None), *getattr(value, "__dict__", {}).values()]
+
+
+def _cells(value: object) -> Iterator[Any]:
+    for cell in getattr(value, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a variable that has no value yet
+            yield cell.cell_contents
