@@ -57,6 +57,12 @@ def test_a_file_can_be_written_over_while_its_tensors_are_in_use(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    write_safetensors({"a": torch.randn(3)}, tmp_path / "x.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"(?i)sparse|layout|storage"):
         write_safetensors({"a": torch.eye(3).to_sparse()}, tmp_path / "x.safetensors")

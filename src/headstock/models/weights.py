@@ -62,7 +62,10 @@ def write_safetensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, st
     kept, shared = _once_each(tensors)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
+        temporary.touch()
+        usual = temporary.stat().st_mode  # save_file makes files that only their owner reads
         save_file(kept, temporary, metadata={"format": "pt", **shared})
+        temporary.chmod(usual)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
