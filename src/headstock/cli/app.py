@@ -63,7 +63,7 @@ def convert(
 
 @app.command()
 def demo() -> None:
-    """Run real models with interchangeable components and check every equality; about half a minute."""
+    """Run real models with interchangeable components and check every equality (under a minute)."""
     from headstock.cli.demo import tell
 
     raise typer.Exit(0 if tell() else 1)

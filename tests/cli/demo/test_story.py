@@ -82,3 +82,15 @@ def test_sentences_become_the_ids_of_the_models_tokenizer() -> None:
     expected = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
     assert torch.equal(ids, expected["input_ids"])
     assert torch.equal(keep, expected["attention_mask"].bool())
+
+
+def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(story, "_encoder_chapters", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(story, "_decoder_chapters", lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        assert story.tell(Console(file=io.StringIO()))
+        assert (seen, torch.get_num_threads()) == ([1, 1], 2)
+    finally:
+        torch.set_num_threads(1)

@@ -1,5 +1,10 @@
 """The demo from beginning to end."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
 from rich.console import Console
 
 from headstock.attention import AttentionInterface
@@ -23,23 +28,46 @@ def tell(console: Console | None = None) -> bool:
     """
     report = Report(Console() if console is None else console)
     minilm, microformer = package_folder(*MINILM), package_folder(*MICROFORMER)
+    with _one_thread(), _registered() as lines:
+        _encoder_chapters(report, minilm, lines)
+        _decoder_chapters(report, microformer)
+    return report.finish()
+
+
+def _encoder_chapters(report: Report, minilm: Path, lines: str) -> None:
+    report.chapter("1. One model, three attention functions", "The third is registered by these lines:")
+    encoded = encode(report, minilm)
+    show_functions(report, encoded, lines)
+    report.chapter("2. A head pruned", f"Head {HEAD} of layer {LAYER}, removed in one model, silenced in another.")
+    show_pruning(report, encoded)
+    each = "Both look eager up, each in its own table."
+    report.chapter("3. An override in one of two models", f'{each} first.attention["eager"] = mean_of_values')
+    show_override(report, encoded)
+
+
+def _decoder_chapters(report: Report, microformer: Path) -> None:
+    report.chapter("4. A decoder", "GPT-2 trained on microbiome samples: a token is a genus of bacteria.")
+    model, exact = load_gpt2(report, microformer)
+    show_perplexity(report, model, exact)
+    report.chapter("5. Checkpointing", "Activations recomputed in backward instead of kept.")
+    show_training(report, model)
+
+
+@contextmanager
+def _registered() -> Iterator[str]:
     lines = custom.register()
     try:
-        report.chapter("1. One model, three attention functions", "The third is registered by these lines:")
-        encoded = encode(report, minilm)
-        show_functions(report, encoded, lines)
-        report.chapter("2. A head pruned", f"Head {HEAD} of layer {LAYER}, removed in one model, silenced in another.")
-        show_pruning(report, encoded)
-        report.chapter(
-            "3. An override in one of two models",
-            'Both look eager up, each in its own table. Then: first.attention["eager"] = mean_of_values',
-        )
-        show_override(report, encoded)
-        report.chapter("4. A decoder", "GPT-2 trained on microbiome samples: a token is a genus of bacteria.")
-        model, exact = load_gpt2(report, microformer)
-        show_perplexity(report, model, exact)
-        report.chapter("5. Checkpointing", "Activations recomputed in backward instead of kept.")
-        show_training(report, model)
+        yield lines
     finally:
         AttentionInterface.unregister(custom.NAME)
-    return report.finish()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The models are small: on a busy machine, threads that wait for each other cost several times what they save."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -52,8 +52,8 @@ def show_training(report: Report, model: GPT2LMHeadModel) -> None:
 
 def _step(model: GPT2LMHeadModel, ids: Tensor) -> Step:
     model.zero_grad(set_to_none=True)
-    torch.manual_seed(2)
-    with LivingBytes() as counted:
+    with torch.random.fork_rng(devices=[]), LivingBytes() as counted:
+        torch.manual_seed(2)
         logits = model(ids).logits
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         del logits
