@@ -91,5 +91,4 @@ def test_dtypes_may_differ_where_autocast_makes_them_one() -> None:
 @pytest.mark.parametrize("name", ["eager", "sdpa"])
 def test_tensors_without_data_have_results_without_data(name: str) -> None:
     output = attend(QUERY.to("meta"), KEY.to("meta"), VALUE.to("meta"), implementation=name)
-    assert isinstance(output, Tensor)
     assert (output.device.type, output.shape) == ("meta", (2, 4, 5, 3))

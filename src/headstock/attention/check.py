@@ -13,7 +13,8 @@ from headstock.errors import UnsupportedFeature, WrongResult
 __all__ = ["check_against_eager"]
 
 _ROUNDINGS = 8
-"""The roundings to the result's dtype that one score, or one weight, may go through, twice what our own have."""
+"""The roundings to the result's dtype that one score may go through: both factors cast and scaled, their product,
+softcap in and out, mask; and as many that a weight and its product with a value may go through."""
 
 
 def check_against_eager(name: str, call: Call, result: AttentionOutput) -> None:
@@ -57,7 +58,7 @@ def _exact_and_allowed(call: Call, dtype: torch.dtype) -> tuple[AttentionOutput,
     options.pop("dropout")
     weights, log_sum_exp = weights_of(query, key, mask, **options)
     output = weighted(value, weights)
-    unit, fine = torch.finfo(dtype).eps, torch.finfo(accumulated(dtype)).eps
+    unit, fine = torch.finfo(dtype).eps / 2, torch.finfo(accumulated(dtype)).eps / 2
     moved = weights * (_ROUNDINGS * unit + query.shape[3] * fine) * _magnitude(call, query.abs(), key.abs(), mask)
     shift = moved.sum(-1)
     rounded = _ROUNDINGS * unit + key.shape[2] * fine

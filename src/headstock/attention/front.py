@@ -1,6 +1,7 @@
 """The way in without a module."""
 
 from collections.abc import Mapping
+from typing import Literal, TypedDict, Unpack, overload
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,6 +19,61 @@ from headstock.masks import Mask, PreparedMask
 __all__ = ["attend"]
 
 
+class Options(TypedDict, total=False):
+    """What the calls that ask for the output alone and those that ask for more have in common."""
+
+    mask: Mask | PreparedMask | Tensor | None
+    implementation: str
+    scaling: float | None
+    dropout: float
+    softcap: float | None
+    sinks: Tensor | None
+    bias: Tensor | None
+    q_offset: int | Tensor | None
+    checked: bool
+    interface: Mapping[str, AttentionFunction] | None
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    return_lse: Literal[False] = ...,
+    return_weights: Literal[False] = ...,
+    **options: Unpack[Options],
+) -> Tensor: ...
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    return_lse: Literal[True],
+    return_weights: bool = ...,
+    **options: Unpack[Options],
+) -> AttentionOutput: ...
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    return_lse: bool = ...,
+    return_weights: Literal[True],
+    **options: Unpack[Options],
+) -> AttentionOutput: ...
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    return_lse: bool = ...,
+    return_weights: bool = ...,
+    **options: Unpack[Options],
+) -> Tensor | AttentionOutput: ...
 def attend(
     query: Float[Tensor, "batch heads queries head_dim"],
     key: Float[Tensor, "batch kv_heads keys head_dim"],
