@@ -107,8 +107,7 @@ def test_offsets_whose_values_cannot_be_read_are_taken_as_they_are() -> None:
     assert Geometry(**LENGTHS, q_offset=torch.tensor([-1, 0], device="meta")).q_length == 3
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_compiled_in_one_graph(dynamic: bool) -> None:
+def test_compiled_in_one_graph() -> None:
     def indices(query: Tensor, key: Tensor, start: Tensor) -> Tensor:
         geometry = Geometry(
             batch_size=query.shape[0],
@@ -119,7 +118,7 @@ def test_compiled_in_one_graph(dynamic: bool) -> None:
         )
         return geometry.q_idx()[:, :, None] - geometry.kv_idx()[:, None]
 
-    compiled = torch.compile(indices, fullgraph=True, dynamic=dynamic, backend="eager")
+    compiled = torch.compile(indices, fullgraph=True, backend="eager")
     for queries, keys in ((3, 5), (4, 7), (7, 7)):
         arguments = torch.randn(2, queries), torch.randn(2, keys), torch.tensor([0, 3])
         assert torch.equal(compiled(*arguments), indices(*arguments))

@@ -33,9 +33,10 @@ def bands(draw: st.DrawFn) -> Mask:
     """One pattern, or two that are bands, so that they overlap, touch or lie apart."""
     windows = st.builds(sliding_window, st.integers(1, 6), st.integers(0, 6))
     leaf = st.one_of(st.just(causal()), st.just(bidirectional()), windows)
-    shape = draw(st.sampled_from(["leaf", "and", "not", "or"]))
+    shape = draw(st.sampled_from(["leaf", "and", "not", "or", "after"]))
     left, right = draw(leaf), draw(leaf)
-    return {"leaf": left, "and": left & right, "not": ~left, "or": left | right}[shape]
+    after = ~(causal() | right)
+    return {"leaf": left, "and": left & right, "not": ~left, "or": left | right, "after": after}[shape]
 
 
 @given(bands(), bands(), st.sampled_from(["and", "or", "not"]))
@@ -74,6 +75,7 @@ def test_an_intersection_of_bands_is_a_band_and_a_union_is_where_it_has_no_gap(l
         (causal() & ~causal() | sliding_window(2), Band(-1, 0)),
         (sliding_window(2) | causal() & ~causal(), Band(-1, 0)),
         (~sliding_window(3), None),
+        (causal() | ~(causal() | sliding_window(1, right=1)), None),
         (sliding_window(3) | ~causal() & ~sliding_window(1, right=1), None),
         (KEEP, None),
         (~KEEP, None),

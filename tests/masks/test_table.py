@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from headstock.masks import (
     to_dense,
     to_dense_or_additive,
 )
-from headstock.masks.table import MASK_PATTERNS, MASK_REPRESENTATIONS
 
 
 def test_the_representations_and_transformers_keys_for_them() -> None:
@@ -106,9 +106,15 @@ def test_what_is_no_pattern_is_refused() -> None:
         MaskPatternInterface()["mine"] = causal()
 
 
-def test_patterns_come_from_plug_ins() -> None:
-    assert MASK_PATTERNS.plugins.group == "headstock.masks"
-    assert MASK_REPRESENTATIONS.plugins.group is None
+def test_plug_ins_bring_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mask_plug_in-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mask-plug-in\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[headstock.masks]\nevery_other = mask_plug_in:every_other\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    # Listed and not loaded, so that nothing of it outlives the test.
+    assert "every_other" in ALL_MASK_PATTERNS
+    assert "every_other" not in ALL_MASK_ATTENTION_FUNCTIONS
 
 
 @pytest.mark.parametrize("interface", [AttentionMaskInterface, MaskPatternInterface])

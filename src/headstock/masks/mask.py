@@ -8,7 +8,7 @@ import torch
 
 from headstock.errors import InvalidComponent
 from headstock.masks.contract import Index, Predicate, Verdict
-from headstock.masks.node import hash_of, name_of, same, text_of
+from headstock.masks.node import Node, hash_of, name_of, same, text_of
 from headstock.masks.predicate import Conjunction, Disjunction, Junction, Negation
 
 
@@ -36,7 +36,7 @@ class Mask:
     def __post_init__(self) -> None:
         if isinstance(self.predicate, Mask):
             object.__setattr__(self, "predicate", self.predicate.predicate)
-        elif not torch.compiler.is_compiling():
+        elif not isinstance(self.predicate, Node) and not torch.compiler.is_compiling():
             _check_predicate(self.predicate)
 
     def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
