@@ -30,7 +30,7 @@ def _output(name: str, mask: Mask | Tensor | None, **keywords: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("mask", [None, causal(), padding(torch.eye(2, 5).bool())], ids=str)
+@pytest.mark.parametrize("mask", [None, causal(), padding(torch.eye(2, 5).bool())], ids=["none", "causal", "padding"])
 def test_it_is_attend_with_heads_behind_queries(name: str, mask: Mask | None) -> None:
     expected = attend(QUERY, KEY, VALUE, mask=mask, implementation=name, interface=_interface())
     assert torch.equal(_output(name, mask), expected.transpose(1, 2))

@@ -215,7 +215,7 @@ def test_weights_that_are_promised_must_come() -> None:
 @pytest.mark.parametrize(
     "mask",
     [None, causal(), causal() & padding(KEEP), Mask(lambda b, h, i, j: (i + j + h) % 3 != 0), torch.rand(5, 5) < 0.5],
-    ids=str,
+    ids=["none", "causal", "causal and padding", "function", "boolean"],
 )
 def test_functions_of_every_representation_are_right(name: str, mask: Any) -> None:
     interface = AttentionInterface()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from headstock.attention.call import bound_mask
@@ -14,7 +15,16 @@ from headstock.attention.request import Request, request_of
 from headstock.attention.shapes import check_inputs
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.errors import BrokenPlugin, InvalidComponent
-from headstock.masks import Mask, PreparedMask, prepare
+from headstock.masks import (
+    ALL_MASK_ATTENTION_FUNCTIONS,
+    Mask,
+    PreparedMask,
+    prepare,
+    to_additive,
+    to_causal_or_dense,
+    to_dense,
+    to_dense_or_additive,
+)
 
 __all__ = ["Explanation", "explain"]
 
@@ -30,18 +40,19 @@ class Explanation:
         chosen: the name of the implementation.
         rejected: each other name with the reasons against it.
         representation: the form in which the chosen one is given the mask, None where there is no mask.
-        density: visible pairs of query and key, as a share of all.
-        bytes: memory that the representation of the mask takes.
+        density: visible pairs of query and key, as a share of all; 1.0 where there are none.
+        bytes: size of the mask in that form (its numbers, expanded); None for a form that is not headstock's own.
     """
 
     chosen: str
     rejected: dict[str, tuple[str, ...]]
     representation: str | None
     density: float
-    bytes: int
+    bytes: int | None
 
     def __str__(self) -> str:
-        form = "no mask" if self.representation is None else f"mask as {self.representation}, {self.bytes:,} bytes"
+        size = "of unknown size" if self.bytes is None else f"{self.bytes:,} bytes"
+        form = "no mask" if self.representation is None else f"mask as {self.representation}, {size}"
         rows = [(self.chosen, f"chosen: {form}, {self.density:.1%} of the pairs visible")]
         rows += [(name, "; ".join(reasons)) for name, reasons in self.rejected.items()]
         width = max(len(name) for name, _ in rows)
@@ -125,16 +136,14 @@ def _outranked(name: str, chosen: str, implementation: str) -> str:
 
 
 def _density(prepared: PreparedMask | None) -> float:
-    if prepared is None:
+    if prepared is None or 0 in prepared.geometry.shape:
         return 1.0
-    rows, keys = prepared.geometry.q_length, prepared.geometry.kv_length
-    if rows == 0 or keys == 0:
-        return 0.0
+    rows = prepared.geometry.q_length
     parts = (_rows_of(prepared, start) for start in range(0, rows, _ROWS))
     return round(sum(part.double().mean().item() * part.shape[2] for part in parts) / rows, 12)
 
 
-def _rows_of(prepared: PreparedMask, start: int) -> Tensor:
+def _rows_of(prepared: PreparedMask, start: int) -> Bool[Tensor, "rows heads queries keys"]:
     """Which pairs are visible in a few query rows; a mask that was given as a tensor exists already and is cut."""
     if prepared.given is not None:
         rows = prepared.given[:, :, start : start + _ROWS]
@@ -145,12 +154,15 @@ def _rows_of(prepared: PreparedMask, start: int) -> Tensor:
     return prepare(prepared.mask, part, device=prepared.device).dense()
 
 
-def _bytes(prepared: PreparedMask | None, representation: str | None, dtype: torch.dtype) -> int:
-    """Bytes of the representation, told from that of the first query rows."""
+def _bytes(prepared: PreparedMask | None, representation: str | None, dtype: torch.dtype) -> int | None:
+    """Bytes of the representation, told from its first query rows; None for one that is not headstock's own."""
     if prepared is None or representation in (None, "none"):
         return 0
-    if representation == "causal_or_dense" and prepared.without_tensor() is not None:
+    function = ALL_MASK_ATTENTION_FUNCTIONS[representation]
+    if function is to_causal_or_dense and prepared.without_tensor() is not None:
         return 0
+    if function not in (to_additive, to_causal_or_dense, to_dense, to_dense_or_additive):
+        return None
     first, whole = _rows_of(prepared, 0), prepared.geometry
-    entries = first.shape[0] * first.shape[1] * whole.q_length * whole.kv_length
-    return entries * (dtype.itemsize if representation == "additive" or prepared.is_additive else 1)
+    numbers = function is to_additive or (prepared.is_additive and function is not to_dense)
+    return first.shape[0] * first.shape[1] * whole.q_length * whole.kv_length * (dtype.itemsize if numbers else 1)
