@@ -81,6 +81,7 @@ def test_real_weights_compile_whole(minilm: BertModel, implementation: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own call
 def test_real_weights_compile_whole_with_inductor(minilm: BertModel, original: Any) -> None:
     minilm.set_attention("sdpa")
     tokens, mask = ids(2, 11, 30000), kept("right", 2, 11)

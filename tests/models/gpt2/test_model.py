@@ -84,6 +84,7 @@ def test_real_weights_compile_whole(microformer: GPT2LMHeadModel, implementation
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own call
 def test_real_weights_compile_whole_with_inductor(microformer: GPT2LMHeadModel, original: Any) -> None:
     microformer.set_attention("sdpa")
     tokens, mask = ids(2, 11, 9669), kept("right", 2, 11)
