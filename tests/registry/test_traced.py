@@ -6,14 +6,17 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, Unsupported
 from torch._dynamo.testing import CompileCounter
 
 from headstock.errors import UnknownName
-from headstock.registry import Overlay, Registry
+from headstock.registry import CapturedScopes, Overlay, Registry, capture_scopes
 from tests.support.compiled_lookup import CompiledLookup, Lookup
 from tests.support.registry import adds, interface_of, shared_table
 
@@ -220,6 +223,66 @@ def test_functions_of_torch_and_classes_are_components_too() -> None:
     assert call() == 0
     with table.override(one=torch.exp):
         assert call() == 1
+
+
+names = st.sampled_from(["one", "two"])
+functions = st.sampled_from([adds(3), adds(4), torch.cos])
+levels = st.integers(0, 3)
+
+
+class Agreement(RuleBasedStateMachine):
+    """Compiled and eager agree (`CompiledLookup` compares them), whatever happens in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch._dynamo.reset()
+        self.limit = torch._dynamo.config.patch(recompile_limit=64)
+        self.limit.__enter__()
+        self.table, self.overlays = chain_of_four()
+        self.sibling = Overlay(self.table)
+        self.call = CompiledLookup(self.overlays[-1])
+        self.open: list[Any] = []
+
+    def teardown(self) -> None:
+        for block in self.open:
+            block.__exit__(None, None, None)
+        self.limit.__exit__(None, None, None)
+
+    @rule(name=names, function=functions, level=levels)
+    def set(self, name: str, function: Any, level: int) -> None:
+        self.overlays[level % 3][name] = function
+
+    @rule(name=names, level=levels)
+    def delete(self, name: str, level: int) -> None:
+        self.overlays[level % 3].pop(name, None)
+
+    @rule(name=names, function=functions)
+    def register(self, name: str, function: Any) -> None:
+        self.table.register(name, function, replace=True)
+
+    @rule(name=names, function=functions, level=st.integers(0, 4))
+    def enter(self, name: str, function: Any, level: int) -> None:
+        owner = [*self.overlays, self.table, self.sibling][level]
+        self.open.append(owner.override({name: function}))
+        self.open[-1].__enter__()
+
+    @rule(hide=st.booleans())
+    def enter_captured(self, hide: bool) -> None:
+        self.open.append(CapturedScopes() if hide else capture_scopes())
+        self.open[-1].__enter__()
+
+    @rule(which=st.integers(0, 30))
+    @precondition(lambda self: self.open)
+    def leave(self, which: int) -> None:
+        self.open.pop(which % len(self.open)).__exit__(None, None, None)
+
+    @invariant()
+    def agrees(self) -> None:
+        self.call()
+
+
+TestAgreement = Agreement.TestCase
+TestAgreement.settings = hypothesis.settings(max_examples=10, stateful_step_count=20)
 
 
 class Name(enum.StrEnum):
