@@ -6,12 +6,12 @@ from torch import Tensor
 
 from headstock.masks.contract import Device
 from headstock.masks.geometry import Geometry
+from headstock.masks.lowering import Lowering
 from headstock.masks.mask import Mask
-from headstock.masks.prepared import PreparedMask, prepare
 
 
 def to_additive(
-    mask: Mask | PreparedMask,
+    mask: Mask | Lowering,
     geometry: Geometry,
     dtype: torch.dtype,
     *,
@@ -31,4 +31,4 @@ def to_additive(
     tensor([[[[     0., -65504.],
               [     0.,      0.]]]], dtype=torch.float16)
     """
-    return prepare(mask, geometry, device=device).additive(dtype)
+    return Lowering.of(mask, geometry, device).additive(dtype)

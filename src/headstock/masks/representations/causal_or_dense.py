@@ -4,12 +4,12 @@ import torch
 
 from headstock.masks.contract import CausalOrDense, Device
 from headstock.masks.geometry import Geometry
+from headstock.masks.lowering import Lowering
 from headstock.masks.mask import Mask
-from headstock.masks.prepared import PreparedMask, prepare
 
 
 def to_causal_or_dense(
-    mask: Mask | PreparedMask,
+    mask: Mask | Lowering,
     geometry: Geometry,
     *,
     dtype: torch.dtype | None = None,
@@ -32,4 +32,4 @@ def to_causal_or_dense(
     >>> to_causal_or_dense(causal(), Geometry(batch_size=1, q_length=1, kv_length=4, q_offset=3))
     CausalOrDense(attention_mask=None, is_causal=False)
     """
-    return prepare(mask, geometry, device=device).causal_or_dense(dtype)
+    return Lowering.of(mask, geometry, device).causal_or_dense(dtype)

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from headstock.masks.contract import Device
 from headstock.masks.geometry import Geometry
+from headstock.masks.lowering import Lowering
 from headstock.masks.mask import Mask
-from headstock.masks.prepared import PreparedMask, prepare
 
 
 def to_dense(
-    mask: Mask | PreparedMask,
+    mask: Mask | Lowering,
     geometry: Geometry,
     *,
     dtype: torch.dtype | None = None,  # noqa: ARG001 - every representation takes the same keywords
@@ -33,4 +33,4 @@ def to_dense(
     tensor([[[[1, 1, 0],
               [1, 1, 1]]]], dtype=torch.int32)
     """
-    return prepare(mask, geometry, device=device).dense()
+    return Lowering.of(mask, geometry, device).dense()

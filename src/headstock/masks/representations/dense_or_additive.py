@@ -6,12 +6,12 @@ from torch import Tensor
 
 from headstock.masks.contract import Device
 from headstock.masks.geometry import Geometry
+from headstock.masks.lowering import Lowering
 from headstock.masks.mask import Mask
-from headstock.masks.prepared import PreparedMask, prepare
 
 
 def to_dense_or_additive(
-    mask: Mask | PreparedMask,
+    mask: Mask | Lowering,
     geometry: Geometry,
     *,
     dtype: torch.dtype | None = None,
@@ -26,6 +26,6 @@ def to_dense_or_additive(
     >>> to_dense_or_additive(causal(), Geometry(batch_size=1, q_length=1, kv_length=3)).tolist()
     [[[[True, False, False]]]]
     """
-    prepared = prepare(mask, geometry, device=device)
+    prepared = Lowering.of(mask, geometry, device)
     given = prepared.causal_or_dense(dtype).attention_mask if prepared.is_additive else None
     return prepared.dense() if given is None else given

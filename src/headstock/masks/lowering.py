@@ -1,0 +1,157 @@
+"""A mask bound to its geometry, which makes each representation once."""
+
+from collections.abc import Callable
+from typing import Any, Self, TypeVar, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from headstock.errors import InvalidConfig, InvalidShape
+from headstock.masks.contract import CausalOrDense, Device, Index, Predicate, Verdict
+from headstock.masks.evaluation import check_geometry, device_of, evaluate
+from headstock.masks.geometry import Geometry
+from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
+from headstock.masks.mask import Mask
+from headstock.masks.node import text_of_value
+from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
+
+R = TypeVar("R")
+
+
+class Lowering:
+    """A mask in one geometry. Each representation is made when it is first asked for, and kept.
+
+    What the functions of `representations` work on, and what a `PreparedMask` is.
+    """
+
+    def __init__(
+        self, source: Mask | Bool[Tensor, "..."] | Float[Tensor, "..."], geometry: Geometry, device: torch.device | None
+    ) -> None:
+        self._source = source
+        self._geometry = geometry
+        self._device = device
+        self._kept: dict[Any, Any] = {}
+
+    @classmethod
+    def of(cls, mask: "Mask | Lowering | Predicate | Tensor", geometry: Geometry, device: Device = None) -> Self:
+        """Bind `mask` to `geometry`; one that is bound to it already is returned as it is.
+
+        Raises:
+            InvalidShape: the mask's tensors do not fit the geometry, or a prepared mask was made for another one.
+            InvalidComponent: `mask` is neither a mask, nor a tensor, nor a function of four indices.
+            UnsupportedFeature: the mask's tensors lie on several devices.
+        """
+        if isinstance(mask, cls):
+            if mask.geometry is not geometry and mask.geometry != geometry:
+                raise InvalidShape(
+                    f"a prepared mask must be used in the geometry it was made for, {mask.geometry}, got {geometry}; "
+                    "prepare it again"
+                )
+            return mask
+        if isinstance(mask, Tensor):
+            return cls(check_given(mask, geometry), geometry, mask.device)
+        mask = mask if isinstance(mask, Mask) else Mask(mask)
+        check_geometry(mask, geometry)
+        return cls(mask, geometry, device_of(mask, geometry, device))
+
+    @property
+    def geometry(self) -> Geometry:
+        """The extent it was prepared for."""
+        return self._geometry
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where its representations lie; None: torch's default device."""
+        return self._device
+
+    @property
+    def given(self) -> Tensor | None:
+        """The tensor that it was given as, None for a mask that is a predicate."""
+        return self._source if isinstance(self._source, Tensor) else None
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether it was given as a float tensor, whose values are added to the scores."""
+        return self._values is not None
+
+    @property
+    def _values(self) -> Tensor | None:
+        return self._source if isinstance(self._source, Tensor) and self._source.dtype != torch.bool else None
+
+    @property
+    def mask(self) -> Mask:
+        """The mask as a predicate; one that was given as a tensor indexes it.
+
+        Raises:
+            UnsupportedFeature: it was given as a float tensor that says more than "may attend" and "may not".
+        """
+        if isinstance(self._source, Mask):
+            return self._source
+        return self._keep("mask", lambda: Mask(Given(self.dense(), self._geometry)))
+
+    def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index) -> Verdict:
+        """Say whether the query may attend to the key."""
+        return self.mask(batch_idx, head_idx, q_idx, kv_idx)
+
+    def dense(self) -> Bool[Tensor, "rows heads queries keys"]:
+        """See `to_dense`."""
+        return self._keep("dense", self._dense)
+
+    def additive(self, dtype: torch.dtype) -> Float[Tensor, "rows heads queries keys"]:
+        """See `to_additive`."""
+        if not dtype.is_floating_point:
+            raise InvalidConfig(f"an additive mask must have a floating dtype, got {dtype}; pass that of the query")
+        return self._keep(("additive", dtype), lambda: self._additive(dtype))
+
+    def causal_or_dense(self, dtype: torch.dtype | None = None) -> CausalOrDense:
+        """See `to_causal_or_dense`."""
+        if self._values is not None:
+            return CausalOrDense(self._values if dtype is None else self.additive(dtype), False)
+        return self._keep("causal_or_dense", self._causal_or_dense)
+
+    def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
+        """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""
+        if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
+            return None
+        return self._keep("empty_rows", self._empty_rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({text_of_value(self._source)}, {self._geometry!r})"
+
+    def _dense(self) -> Tensor:
+        if isinstance(self._source, Tensor):
+            return self._source if self._values is None else visible_of(self._values)
+        verdict = evaluate(self._source, self._geometry, self._device)
+        return verdict.expand(-1, -1, self._geometry.q_length, self._geometry.kv_length)
+
+    def _additive(self, dtype: torch.dtype) -> Tensor:
+        if self._values is not None:
+            return additive_of(self._values, dtype)
+        dense = self.dense()
+        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=dense.device)
+        return torch.where(dense, torch.zeros_like(hidden), hidden)
+
+    def without_tensor(self) -> CausalOrDense | None:
+        """What says the mask without a tensor, read from its structure; None where it needs one."""
+        if isinstance(self._source, Mask):
+            if hides_nothing(self._source.predicate, self._geometry):
+                return CausalOrDense(None, False)
+            if is_top_left_causal(self._source.predicate, self._geometry):
+                return CausalOrDense(None, True)
+        return None
+
+    def _causal_or_dense(self) -> CausalOrDense:
+        return self.without_tensor() or CausalOrDense(self.dense(), False)
+
+    def _empty_rows(self) -> Tensor:
+        hidden = ~self.dense() if self._values is None else hidden_of(self._values)
+        return hidden.all(-1)
+
+    def _keep(self, key: object, make: Callable[[], R]) -> R:
+        # A tensor that carries gradients belongs to one backward pass, and is made anew.
+        if isinstance(self._source, Tensor) and self._source.requires_grad:
+            return make()
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(R, self._kept[key])
