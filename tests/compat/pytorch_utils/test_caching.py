@@ -301,6 +301,34 @@ def test_names_documentation_and_signature_are_the_functions() -> None:
     owner = Positions()
     assert owner.of.__self__ is owner
     assert owner.of.__name__ == "of"
+    assert inspect.signature(owner.of) == inspect.signature(Plain().of)
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        owner.of.missing  # noqa: B018  # the look-up is what is tested
+
+
+class Plain:
+    """The same method without a cache."""
+
+    def of(self, length: int, *, start: int = 0) -> Tensor:
+        return torch.arange(start, start + length)
+
+
+def test_a_bound_method_keeps_its_instance_alive_as_every_bound_method_does() -> None:
+    assert Positions(2.0).of(3).tolist() == [0, 2, 4]
+    kept = Positions(2.0).of
+    gc.collect()
+    assert kept(3).tolist() == [0, 2, 4]
+
+
+def test_bound_methods_compare_copy_and_pickle_as_others_do() -> None:
+    one, other = Positions(2.0), Positions(2.0)
+    assert one.of == one.of
+    assert len({one.of, one.of, other.of}) == 2
+    assert one.of != other.of
+    assert one.of != "of"
+    for copied in (copy.deepcopy(one.of), pickle.loads(pickle.dumps(one.of))):
+        assert copied(3).tolist() == [0, 2, 4]
+        assert copied.__self__ is not one
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), max_size=30))

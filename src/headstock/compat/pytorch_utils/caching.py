@@ -1,6 +1,7 @@
 """`functools.lru_cache` for methods: one cache per instance, none while torch compiles."""
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,7 +11,7 @@ import torch
 
 from headstock.errors import InvalidComponent
 
-__all__ = ["CacheInfo", "CachedMethod", "InstanceCache", "compile_compatible_method_lru_cache"]
+__all__ = ["BoundCachedMethod", "CacheInfo", "CachedMethod", "compile_compatible_method_lru_cache"]
 
 R = TypeVar("R")
 
@@ -29,42 +30,61 @@ class _Settings(NamedTuple):
     typed: bool
 
 
-class InstanceCache(Generic[R]):
-    """A method bound to one instance, with that instance's cache.
+class _InstanceCache(Generic[R]):
+    """The results of one method of one instance.
 
-    It lives in the instance's `__dict__` and knows the instance weakly, so the two end together, even where a cached
-    result refers to the instance. A pickle or deep copy of the instance starts with no cache.
+    It lives in the instance's `__dict__` and knows the instance weakly, so that the two end together, even where a
+    result refers to the instance. A pickle or deep copy of the instance gets None for it.
     """
 
-    __name__: str
-    __wrapped__: Callable[..., R]
-
     def __init__(self, function: Callable[..., R], instance: object, settings: _Settings) -> None:
-        functools.update_wrapper(self, function)
-        self._instance = weakref.ref(instance)
-        call = functools.partial(_call_with, function, self._instance)
-        self._cached = lru_cache(maxsize=settings.maxsize, typed=settings.typed)(call)
+        self.instance = weakref.ref(instance)
+        call = functools.partial(_call_with, function, self.instance)
+        self.call = lru_cache(maxsize=settings.maxsize, typed=settings.typed)(call)
 
-    @property
-    def __self__(self) -> Any:
-        return self._instance()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+
+class BoundCachedMethod(Generic[R]):
+    """A cached method bound to an instance, which it keeps alive as every bound method does."""
+
+    def __init__(self, method: "CachedMethod[R]", instance: object) -> None:
+        self.__func__ = method
+        self.__self__ = instance
 
     def __call__(self, *args: Any, **keywords: Any) -> R:
         """The method's result, from the cache where it has it."""
         if torch.compiler.is_compiling():
-            return self.__wrapped__(self._instance(), *args, **keywords)
-        return self._cached(*args, **keywords)
+            return self.__func__(self.__self__, *args, **keywords)
+        return self.__func__.cache_of(self.__self__).call(*args, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__func__, name)  # as bound methods do; only asked for what is not found here
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self.__func__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def cache_info(self) -> CacheInfo:
         """This instance's hits, misses and size."""
-        return CacheInfo(*self._cached.cache_info())
+        return CacheInfo(*self.__func__.cache_of(self.__self__).call.cache_info())
 
     def cache_clear(self) -> None:
         """Forget this instance's results."""
-        self._cached.cache_clear()
+        self.__func__.cache_of(self.__self__).call.cache_clear()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BoundCachedMethod):
+            return NotImplemented
+        return self.__func__ is other.__func__ and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__func__), id(self.__self__)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()
+        return getattr, (self.__self__, self.__name__)
 
 
 class CachedMethod(Generic[R]):
@@ -80,14 +100,14 @@ class CachedMethod(Generic[R]):
         self._function = function
         self._settings = settings
         self._shared = lru_cache(maxsize=settings.maxsize, typed=settings.typed)(function)
-        self._caches: weakref.WeakSet[InstanceCache[R]] = weakref.WeakSet()
+        self._caches: weakref.WeakSet[_InstanceCache[R]] = weakref.WeakSet()
         self._key = f"lru_cache of {function.__module__}.{function.__qualname__}"
         self._in_class = function.__qualname__.rpartition(".")[0].rpartition(".")[2] not in {"", "<locals>"}
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, instance: object, owner: type | None = None) -> InstanceCache[R]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> BoundCachedMethod[R]: ...
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Any:
         if instance is None:
@@ -97,31 +117,40 @@ class CachedMethod(Generic[R]):
             return functools.partial(self._function, instance)
         if isinstance(instance, type):  # as a class method
             return functools.partial(self, instance)
-        if not _can_hold_cache(instance):
-            raise InvalidComponent(
-                f"an instance must have a __dict__ and take weak references to hold the {self._key}, got "
-                f"{type(instance).__name__}; add '__dict__' and '__weakref__' to its __slots__"
-            )
-        return self._cache_of(instance)
+        return BoundCachedMethod(self, instance)
 
     def __call__(self, *args: Any, **keywords: Any) -> R:
         """The function's result, from the cache of the instance that is the first argument."""
         if torch.compiler.is_compiling():
             return self._function(*args, **keywords)
         if self._in_class and args and _can_hold_cache(args[0]):
-            return self._cache_of(args[0])(*args[1:], **keywords)
+            return self.cache_of(args[0]).call(*args[1:], **keywords)
         return self._shared(*args, **keywords)
 
-    def _cache_of(self, instance: Any) -> InstanceCache[R]:
-        held: InstanceCache[R] | None = instance.__dict__.get(self._key)
-        if held is None or held.__self__ is not instance:  # a shallow copy holds the cache of its original
-            held = instance.__dict__[self._key] = InstanceCache(self._function, instance, self._settings)
-            self._caches.add(held)
+    def cache_of(self, instance: Any) -> _InstanceCache[R]:
+        """The results for `instance`, empty ones where it has none yet.
+
+        Raises:
+            InvalidComponent: the instance has no place for them.
+        """
+        held: _InstanceCache[R] | None = getattr(instance, "__dict__", {}).get(self._key)
+        if held is None or held.instance() is not instance:  # a shallow copy holds the cache of its original
+            held = self._new_cache(instance)
         return held
+
+    def _new_cache(self, instance: Any) -> _InstanceCache[R]:
+        if not _can_hold_cache(instance):
+            raise InvalidComponent(
+                f"an instance must have a __dict__ and take weak references to hold the {self._key}, got "
+                f"{type(instance).__name__}; add '__dict__' and '__weakref__' to its __slots__"
+            )
+        made = instance.__dict__[self._key] = _InstanceCache(self._function, instance, self._settings)
+        self._caches.add(made)
+        return made
 
     def cache_info(self) -> CacheInfo:
         """The hits, misses and sizes of all instances together."""
-        infos = [self._shared.cache_info(), *(each.cache_info() for each in self._caches)]
+        infos = [self._shared.cache_info(), *(each.call.cache_info() for each in self._caches)]
         hits, misses, size = (
             sum(counts) for counts in zip(*((each[0], each[1], each[3]) for each in infos), strict=True)
         )
@@ -131,7 +160,7 @@ class CachedMethod(Generic[R]):
         """Forget the results of all instances."""
         self._shared.cache_clear()
         for each in self._caches:
-            each.cache_clear()
+            each.call.cache_clear()
 
     def __reduce__(self) -> str:
         return self._function.__qualname__  # pickle's way to write a global by name
