@@ -107,9 +107,11 @@ class TestRegister:
         with pytest.raises(InvalidComponent, match=text):
             shared_table().register(name, plus_one)
 
-    def test_what_cannot_be_called_is_refused(self) -> None:
-        with pytest.raises(InvalidComponent, match=r"function 'three' must be callable, got 3 of type int"):
-            shared_table().register("three", 3)  # type: ignore[call-overload]  # what the test is about
+    @pytest.mark.parametrize("component", [3, None, "one"])
+    def test_what_cannot_be_called_is_refused(self, component: Any) -> None:
+        text = f"function 'three' must be callable, got {component!r} of type {type(component).__name__}"
+        with pytest.raises(InvalidComponent, match=text):
+            shared_table().register("three", component)
 
     def test_a_table_refuses_by_its_own_check(self) -> None:
         table = Registry[Unary]("function", check=refuse_minus_one)

@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from headstock.errors import UnknownName
 from headstock.registry import traced
@@ -18,9 +18,10 @@ from headstock.registry.views import LiveItems, LiveValues
 if TYPE_CHECKING:
     from headstock.registry.table import Registry
 
-__all__ = ["WRITES", "Link"]
+__all__ = ["OMITTED", "WRITES", "Link"]
 
 T = TypeVar("T")
+OMITTED: Final[Any] = object()  # the default of an argument that None is not
 # Every write of every chain takes this lock and replaces the dictionaries that readers see: a look-up takes none.
 WRITES = threading.RLock()
 _frames = FRAMES.get

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, overload
 
 from headstock.errors import InvalidComponent
-from headstock.registry.chain import Link
+from headstock.registry.chain import OMITTED, Link
 from headstock.registry.overlay import Overlay
 from headstock.registry.table import Registry
 
@@ -39,7 +39,7 @@ class Interface(Overlay[T]):
         super().__init_subclass__(**keywords)
         if registry is not None:
             cls.registry = registry
-            registry.named_by(cls)
+            registry._bind(cls)
         _refuse_unbound(cls)
 
     def __init__(self, *, parent: Link[T] | None = None) -> None:
@@ -56,12 +56,10 @@ class Interface(Overlay[T]):
     def register(cls, name: str, component: T, *, replace: bool = ..., **declared: Any) -> T: ...
     @overload
     @classmethod
-    def register(
-        cls, name: str, component: None = ..., *, replace: bool = ..., **declared: Any
-    ) -> Callable[[T], T]: ...
+    def register(cls, name: str, *, replace: bool = ..., **declared: Any) -> Callable[[T], T]: ...
 
     @classmethod
-    def register(cls, name: str, component: T | None = None, *, replace: bool = False, **declared: Any) -> Any:
+    def register(cls, name: str, component: T = OMITTED, *, replace: bool = False, **declared: Any) -> Any:
         """Enter `component` in the shared table, seen by every instance; see `Registry.register`."""
         return cls.registry.register(name, component, replace=replace, **declared)
 

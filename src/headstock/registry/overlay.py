@@ -2,16 +2,15 @@
 
 import copy
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from headstock.errors import InvalidComponent, UnknownName
-from headstock.registry.chain import WRITES, Link
+from headstock.registry.chain import OMITTED, WRITES, Link
 from headstock.registry.suggest import unknown_name
 
 __all__ = ["Overlay"]
 
 T = TypeVar("T")
-_REQUIRED: Final[Any] = object()
 _PENDING = "headstock overlays waiting for the copy of their parent"
 
 
@@ -89,14 +88,14 @@ class Overlay(Link[T], MutableMapping[str, T]):
     @overload
     def pop(self, name: str, default: Any) -> Any: ...
 
-    def pop(self, name: str, default: Any = _REQUIRED) -> Any:
+    def pop(self, name: str, default: Any = OMITTED) -> Any:
         """Delete the local entry for `name` and return it, or `default` where it is not local.
 
         Raises:
             UnknownName: `name` is not local and no default is given.
         """
         with WRITES:
-            if name in self._own or default is _REQUIRED:
+            if name in self._own or default is OMITTED:
                 return self._take(name)
         return default
 

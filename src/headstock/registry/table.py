@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 from headstock.errors import DuplicateName, FrozenTable, InvalidComponent, UnknownName
-from headstock.registry.chain import WRITES, Link
+from headstock.registry.chain import OMITTED, WRITES, Link
 from headstock.registry.context import PLUGINS
 from headstock.registry.declaration import declare, declaring
 from headstock.registry.plugins import Plugins
@@ -56,7 +56,7 @@ class Registry(Link[T], Generic[T]):
         self._home = home
         if home is not None:
             self.__module__ = home[0]
-        self._named_by: type | None = None
+        self._interface: type | None = None
         self._frozen = False
         self._plugins = Plugins(entry_points, self.check)
         for name, component in (builtins or {}).items():
@@ -97,12 +97,10 @@ class Registry(Link[T], Generic[T]):
     @overload
     def register(self, name: str, component: T, *, replace: bool = ..., **declared: Any) -> T: ...
     @overload
-    def register(
-        self, name: str, component: None = ..., *, replace: bool = ..., **declared: Any
-    ) -> Callable[[T], T]: ...
+    def register(self, name: str, *, replace: bool = ..., **declared: Any) -> Callable[[T], T]: ...
 
     def register(
-        self, name: str, component: T | None = None, *, replace: bool = False, **declared: Any
+        self, name: str, component: T = OMITTED, *, replace: bool = False, **declared: Any
     ) -> T | Callable[[T], T]:
         """Enter `component` under `name`, seen through every overlay; without a component, a decorator that does.
 
@@ -113,7 +111,7 @@ class Registry(Link[T], Generic[T]):
             InvalidComponent: the component is not one of this kind.
             FrozenTable: the table was frozen.
         """
-        if component is None:
+        if component is OMITTED:
             return lambda given: self._enter(name, given, replace=replace, declared=declared)
         return self._enter(name, component, replace=replace, declared=declared)
 
@@ -169,10 +167,10 @@ class Registry(Link[T], Generic[T]):
             "shadow it, or uninstall that distribution"
         )
 
-    def named_by(self, interface: type) -> None:
+    def _bind(self, interface: type) -> None:
         """Remember the first class whose `registry` this is, so that the table pickles as that."""
-        if self._named_by is None and "<locals>" not in interface.__qualname__:
-            self._named_by = interface
+        if self._interface is None and "<locals>" not in interface.__qualname__:
+            self._interface = interface
 
     def __repr__(self) -> str:
         return f"Registry({self.kind!r}: {', '.join(self) or 'empty'})"
@@ -186,8 +184,8 @@ class Registry(Link[T], Generic[T]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self._home is not None:
             return self._home[1]  # pickle writes a global variable by name, and finds its module in `__module__`
-        if self._named_by is not None:
-            return getattr, (self._named_by, "registry")
+        if self._interface is not None:
+            return getattr, (self._interface, "registry")
         return _restored, (type(self), self._kind, self._check, self._own, self._plugins.group, self._frozen)
 
 
