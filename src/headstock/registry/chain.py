@@ -96,6 +96,12 @@ class Link(Mapping[str, T], Generic[T]):
         """What the entries are, as error texts say it."""
         return self._root.kind
 
+    def _checked(self, entries: Mapping[str, T]) -> Mapping[str, T]:
+        """`entries`, if each of them can be one."""
+        for name, component in entries.items():
+            self._root.check(name, component)
+        return entries
+
     def _held(self, key: Any) -> T | None:
         """The entry for `key` of a scope on this chain or of the chain, None where there is neither."""
         found: T | None = innermost(_frames(), self._owners, key)
@@ -175,9 +181,7 @@ class Link(Mapping[str, T], Generic[T]):
             ...     table["largest"](1, 2)
             1
         """
-        wanted = {**(entries or {}), **named}
-        for name, component in wanted.items():
-            self._root.check(name, component)
+        wanted = self._checked({**(entries or {}), **named})
         with WRITES:
             if not self._token:
                 self._token = new_token()

@@ -44,9 +44,7 @@ class Overlay(Link[T], MutableMapping[str, T]):
     def __init__(self, parent: Link[T], local: Mapping[str, T] | None = None) -> None:
         if not isinstance(parent, Link):
             raise InvalidComponent(f"the parent of an overlay must be a Registry or an Overlay, got {parent!r}")
-        for name, component in (local or {}).items():
-            parent._root.check(name, component)
-        super().__init__(local or {}, parent)
+        super().__init__(parent._checked(local or {}), parent)
 
     @property
     def parent(self) -> Link[T]:
@@ -124,9 +122,7 @@ class Overlay(Link[T], MutableMapping[str, T]):
 
     def new_child(self, local: Mapping[str, T] | None = None) -> Self:
         """An overlay over this one."""
-        for name, component in (local or {}).items():
-            self._root.check(name, component)
-        return self._like(local or {}, self)
+        return self._like(self._checked(local or {}), self)
 
     def _like(self, own: Mapping[str, T], parent: Link[T]) -> Self:
         made = type(self).__new__(type(self))
