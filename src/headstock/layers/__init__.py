@@ -6,6 +6,7 @@ from headstock.layers.checkpointing import (
     GradientCheckpointingLayer,
     set_gradient_checkpointing,
 )
+from headstock.layers.checkpointing.policies import every_k, full, offload, selective
 from headstock.layers.chunking import apply_chunking_to_forward
 from headstock.layers.contract import LayerComponent, LayerKind, layer_kind
 from headstock.layers.conv1d import Conv1D
@@ -30,10 +31,14 @@ __all__ = [
     "LayerKind",
     "RMSNorm",
     "apply_chunking_to_forward",
+    "every_k",
     "find_pruneable_heads_and_indices",
+    "full",
     "layer_kind",
+    "offload",
     "prune_conv1d_layer",
     "prune_layer",
     "prune_linear_layer",
+    "selective",
     "set_gradient_checkpointing",
 ]
