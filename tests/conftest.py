@@ -3,7 +3,7 @@
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 # Read when torch and its libraries are first imported. Two workers share two cores, so each keeps to one.
@@ -52,6 +52,13 @@ def _repeatable() -> Iterator[None]:
     yield
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for no doctests in tests: the specimens that they hold need not bear being looked through."""
+    found = yield
+    return [each for each in found if type(each).__name__ != "DoctestModule"]
 
 
 @pytest.hookimpl(tryfirst=True)
