@@ -270,11 +270,15 @@ def test_class_methods_static_methods_properties_and_bare_decorators_work() -> N
 def test_types_are_told_apart_when_asked_for() -> None:
     class Typed:
         @compile_compatible_method_lru_cache(typed=True)
-        def of(self, number: float) -> str:
-            return repr(number)
+        def of(self, first: float, second: float) -> str:
+            return f"{first} {second}"
 
-    owner = Typed()
-    assert (owner.of(1), owner.of(1.0)) == ("1", "1.0")
+    class Untyped(Typed):
+        of = compile_compatible_method_lru_cache()(Typed.of.__wrapped__)
+
+    typed, untyped = Typed(), Untyped()
+    assert (typed.of(1, 2), typed.of(1.0, 2)) == ("1 2", "1.0 2")
+    assert (untyped.of(1, 2), untyped.of(1.0, 2)) == ("1 2", "1 2")
 
 
 @pytest.mark.parametrize(("given", "told"), [(None, None), (0, 0), (-3, 0)])

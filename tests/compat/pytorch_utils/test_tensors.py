@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.pytorch_utils import move_to_device as their_move_to_device
 from transformers.pytorch_utils import softmax_backward_data as their_softmax_backward_data
 
@@ -36,7 +37,11 @@ def test_isin_of_a_single_element_is_a_single_truth() -> None:
 
 
 def test_isin_moves_the_tested_elements_to_the_device_of_the_others() -> None:
-    assert isin_mps_friendly(torch.empty(3, device="meta"), torch.tensor([1.0])).device.type == "meta"
+    with FakeTensorMode():  # tensors of a device that need not be there, refused where they meet another's
+        elements, among = torch.ones(3, device="cuda"), torch.ones(2)
+        with pytest.raises(RuntimeError, match="to be on the same device"):
+            torch.isin(elements, among)
+        assert isin_mps_friendly(elements, among).device.type == "cuda"
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])

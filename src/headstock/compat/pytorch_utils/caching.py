@@ -94,6 +94,7 @@ class CachedMethod(Generic[R]):
     """
 
     __name__: str
+    __wrapped__: Callable[..., R]
 
     def __init__(self, function: Callable[..., R], settings: _Settings) -> None:
         functools.update_wrapper(self, function)
