@@ -1,15 +1,17 @@
 """What an attention function is, the keywords that reach one, and what a function says or shows that it can do."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headstock.errors import InvalidComponent
+from headstock.errors import InvalidComponent, UnsupportedFeature
 from headstock.registry import Declaration, declaration_of
 
 __all__ = [
@@ -158,12 +160,18 @@ def contract_of(function: Callable[..., Any]) -> Contract:
 
     Raises:
         InvalidComponent: the signature cannot be read.
+        UnsupportedFeature: a partial inside of compiled code.
 
     Example:
         >>> def softcapped(module, query, key, value, attention_mask, *, scaling=None, softcap=None): ...
         >>> contract_of(softcapped).mask, sorted(contract_of(softcapped).features)
         ('additive', ['softcap'])
     """
+    if isinstance(function, functools.partial) and torch.compiler.is_compiling():
+        raise UnsupportedFeature(
+            "an attention function in compiled code must be one that dynamo can read, got a partial, whose attributes "
+            "it hides (torch 2.13); wrap it in a function"
+        )
     # A method is made anew at each access: what was read of it is kept with the function behind it.
     holder = getattr(function, "__func__", function)
     known: Contract | None = getattr(holder, _CONTRACT, None)

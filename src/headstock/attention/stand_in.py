@@ -1,7 +1,7 @@
 """What functions that look at `module` are given where attention is called without one."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -16,9 +16,6 @@ class _Config:
     _attn_implementation = "headstock"
 
 
-_CONFIG = _Config()
-
-
 @dataclass
 class StandIn:
     """The attributes that attention functions read off a layer."""
@@ -30,7 +27,7 @@ class StandIn:
     sinks: Tensor | None = None
     is_causal: bool = False
     layer_idx: int | None = None
-    config: Any = _CONFIG
+    config: ClassVar[_Config] = _Config()
 
     @classmethod
     def of(cls, call: Call) -> Self:
