@@ -24,7 +24,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "checkpointing": checkpointing.run,
     "models": models.run,
 }
-CLOCKS = {"wall": "wall", "cpu": "processor time on one thread, wall on two (imports: wall)"}
+CLOCKS = {"wall": "wall", "cpu": "processor time on one thread, wall on two"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results += _run(name, settings)
     for key, value in about.items():
         print(f"{key}: {value}")
-    print(f"medians of {settings.pairs} measurements of each, taken in turn; ratio: the median of the pairs' ratios\n")
+    print(
+        f"medians of {settings.pairs} measurements of each (imports 5), taken in turn; ratio: the median of the pairs' ratios\n"
+    )
     print(table(results))
     missed = [each for each in results if each.met is False]
     print(f"\n{sum(each.met is True for each in results)} targets met, {len(missed)} missed")

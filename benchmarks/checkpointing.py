@@ -41,26 +41,28 @@ class TransformersBlock(TransformersCheckpointingLayer, Body):
 
 
 def run(settings: Settings) -> list[Result]:
-    """A training step of eight blocks."""
-    width, rows = (8, 16) if settings.tiny else (256, 1024)
+    """A training step of six blocks; all take their turns in one round, and each policy is held against two of them."""
+    width, rows = (8, 16) if settings.tiny else (256, 512)
     plain = _stack(Block, width)
-    theirs = _switched_on(_like(plain, _stack(TransformersBlock, width)))
-    x = torch.randn(rows, width, requires_grad=True)
-    results = []
+    models = {policy: _like(plain, _stack(Block, width)) for policy in POLICIES}
     for policy, options in POLICIES.items():
-        ours = _like(plain, _stack(Block, width))
-        set_gradient_checkpointing(ours, policy, **options)
-        models = {policy: ours, "transformers": theirs, "no checkpointing": plain}
-        runs = {name: functools.partial(_step, model, x) for name, model in models.items()}
-        # The same operations on the same numbers, in the same order.
-        samples = interleaved(agreeing(runs, tolerance=0.0), settings)
-        kept = {name: [_kept(model, x)] for name, model in models.items()}
-        results += compared("checkpointing", f"{policy}, forward + backward", samples)
-        results += compared("checkpointing", f"{policy}, kept for backward", kept, unit="B")
+        set_gradient_checkpointing(models[policy], policy, **options)
+    models |= {"transformers": _switched_on(_like(plain, _stack(TransformersBlock, width))), "no checkpointing": plain}
+    x = torch.randn(rows, width, requires_grad=True)
+    # The same operations on the same numbers, in the same order: not one bit may differ.
+    contestants = agreeing({name: functools.partial(_step, each, x) for name, each in models.items()}, tolerance=0.0)
+    times = interleaved(contestants, settings)
+    kept = {name: [_kept(each, x)] for name, each in models.items()}
+    results = []
+    for policy in POLICIES:
+        against = (policy, "transformers", "no checkpointing")
+        step, memory = ({name: samples[name] for name in against} for samples in (times, kept))
+        results += compared("checkpointing", f"{policy}, forward + backward", step)
+        results += compared("checkpointing", f"{policy}, kept for backward", memory, unit="B")
     return results
 
 
-def _stack(block: Callable[[int], nn.Module], width: int, depth: int = 8) -> nn.Sequential:
+def _stack(block: Callable[[int], nn.Module], width: int, depth: int = 6) -> nn.Sequential:
     return nn.Sequential(*(block(width) for _ in range(depth)))
 
 

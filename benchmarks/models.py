@@ -28,7 +28,7 @@ IDS = (2000, 9000)
 
 def run(settings: Settings) -> list[Result]:
     """Both models, with `sdpa` and with `eager`, on one short row, on several rows, and on rows that are padded."""
-    few, many = (1, 16), (2, 8) if settings.tiny else (4, 128)
+    few, many = (1, 16), (2, 8) if settings.tiny else (4, 96)
     results = []
     disable_progress_bar()
     with torch.no_grad():
