@@ -186,6 +186,15 @@ class TestDeepCopy:
         first._root.register("three", adds(3))
         assert (first["three"](0), second["three"](0)) == (3, 3)
 
+    def test_a_scope_on_the_copy_is_seen_by_its_layers_alone(self, model: Part) -> None:
+        twin = copy.deepcopy(model)
+        with twin.table.override(one=adds(10)):
+            assert [table["one"](0) for table in self.tables(twin)] == [10] * 4
+            assert [table["one"](0) for table in self.tables(model)] == [1] * 4
+        with model.table.override(one=adds(20)):
+            assert [table["one"](0) for table in self.tables(twin)] == [1] * 4
+            assert [table["one"](0) for table in self.tables(model)] == [20] * 4
+
     def test_a_part_copied_alone_stays_over_its_model(self, model: Part) -> None:
         layer = copy.deepcopy(model.parts[0].parts[0])
         assert layer.table.parent is model.parts[0].table

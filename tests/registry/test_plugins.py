@@ -147,7 +147,12 @@ class TestNothingIsLoaded:
         assert set(contested.target.split(" | ")) == {"headstock_vendor.good:good", "headstock_rival:function"}
         assert set(contested.distribution.split(" | ")) == {"headstock-vendor 1.0", "headstock-rival 2.0"}
         assert items == {name: stub(name) for name in items}
-        assert set(table.values()) == {plus_one, contested, *items.values()}
+        values: Any = table.values()
+        assert set(values) == {plus_one, contested, *items.values()}
+        assert stub("good") in values
+        assert minus_one not in values
+        pairs: Any = table.items()
+        assert ("good", stub("good")) in pairs
 
     def test_by_comparing_and_printing(self, table: Registry[Unary]) -> None:
         assert table == Registry("function", builtins={"one": plus_one}, entry_points=GROUP)

@@ -1,9 +1,9 @@
 import math
 import pickle
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy, deepcopy
-from threading import Barrier
+from threading import Barrier, Event, current_thread
 from typing import Any
 
 import pytest
@@ -196,6 +196,27 @@ class TestRefusedRegistration:
             with ThreadPoolExecutor(4) as pool:
                 assert sorted(pool.map(work, range(4))) == [False, False, False, True]
             assert declaration_of(table["three"]) == Declaration("dense")
+
+    def test_a_thread_that_is_refused_leaves_the_declaration_of_the_one_that_was_not(self) -> None:
+        function, first = adds(3), current_thread()
+        first_is_in, second_has_declared = Event(), Event()
+        threads: list[Future[Any]] = []
+        with ThreadPoolExecutor(1) as pool:
+
+            def check(name: str, component: object) -> None:
+                if current_thread() is not first:  # the second one has declared the function and waits
+                    second_has_declared.set()
+                    first_is_in.wait(30)
+                else:
+                    threads.append(pool.submit(table.register, "three", function, mask="dense"))
+                    second_has_declared.wait(30)
+
+            table = Registry[Unary]("function", check=check)
+            table.register("three", function, mask="dense")
+            first_is_in.set()
+            with pytest.raises(DuplicateName, match="got 'three'"):
+                threads[0].result()
+        assert declaration_of(table["three"]) == Declaration("dense")
 
 
 class TestUnregister:

@@ -62,15 +62,16 @@ def declare(
 @contextmanager
 def declaring(component: object, declared: Mapping[str, Any]) -> Iterator[None]:
     """Attach what `declared` says, if anything, and take it back if the block fails."""
-    before = _own(component)
-    if declared:
-        declare(component, **declared)
-    attached = _own(component)
+    with _ATTACHING:
+        before = _own(component)
+        if declared:
+            declare(component, **declared)
+        attached = _own(component)
     try:
         yield
     except BaseException:
         with _ATTACHING:
-            if declared and _own(component) is attached:
+            if declared and _own(component) is attached:  # and not what another thread has declared since
                 _restore(component, before)
         raise
 

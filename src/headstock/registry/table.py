@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, overload
 from headstock.errors import DuplicateName, FrozenTable, InvalidComponent, UnknownName
 from headstock.registry.chain import OMITTED, WRITES, Link
 from headstock.registry.context import PLUGINS
-from headstock.registry.declaration import declare, declaring
+from headstock.registry.declaration import declaring
 from headstock.registry.plugins import Plugins
 from headstock.registry.source import qualified_name, source_place
 from headstock.registry.suggest import unknown_name
@@ -122,8 +122,6 @@ class Registry(Link[T], Generic[T]):
                 self._refuse_frozen(f"register {name!r}")
                 if name in self._own and not replace:
                     raise DuplicateName(self._taken(name))
-                if declared:  # anew: a thread that declared the same and is refused leaves this one
-                    declare(component, **declared)
                 self._write({**self._own, name: component})
         return component
 
