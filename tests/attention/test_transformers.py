@@ -112,7 +112,8 @@ def test_their_sdpa_is_right_under_each_mask(mask: str, groups: int) -> None:
 
     layer, tensors = _tensors("llama" if groups == 2 else "bert")
     interface, bias = _interface(sdpa_attention_forward), torch.randn(1, HEADS, LENGTH, LENGTH)
-    for keywords in ({}, {"position_bias": bias}):
+    biased: dict[str, Any] = {"position_bias": bias}
+    for keywords in ({}, biased):
         found, _ = call_attention(interface, "theirs", layer, *tensors, MASKS[mask], **keywords)
         expected, _ = call_attention(interface, "eager", layer, *tensors, MASKS[mask], **keywords)
         torch.testing.assert_close(found, expected)
