@@ -1,5 +1,7 @@
 """What a mask does in a geometry, read from its structure alone: no data is touched, nothing is evaluated."""
 
+import functools
+import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -69,12 +71,16 @@ def band_of(predicate: Predicate) -> Band | None:
     if isinstance(predicate, Negation):
         return _outside(band_of(predicate.operand))
     if isinstance(predicate, Junction):
-        join = _intersection if isinstance(predicate, Conjunction) else _union
-        band = band_of(predicate.operands[0])
-        for operand in predicate.operands[1:]:
-            band = join(band, band_of(operand))
-        return band
+        bands = [band_of(operand) for operand in predicate.operands]
+        if isinstance(predicate, Conjunction):
+            return functools.reduce(_intersection, bands)
+        # From the lowest up: what closes a gap between two bands is joined before the gap is met.
+        return functools.reduce(_union, sorted(bands, key=_begin))
     return None
+
+
+def _begin(band: Band | None) -> float:
+    return -math.inf if band is None or band.lower is None else band.lower
 
 
 class _Range(NamedTuple):
