@@ -90,7 +90,7 @@ def test_unknown_names_and_impossible_numbers_are_refused_before_any_work() -> N
         with pytest.raises(InvalidConfig, match="softcap must be positive"):
             attend(QUERY, KEY, VALUE, softcap=-1.0)
         with pytest.raises(
-            UnsupportedFeature, match="'sdpa', which does not honour softcap and does not honour log_sum_exp"
+            UnsupportedFeature, match="'sdpa', which does not honour log_sum_exp and does not honour softcap"
         ):
             attend(QUERY, KEY, VALUE, mask=padding(KEEP), implementation="sdpa", softcap=1.0, return_lse=True)
 

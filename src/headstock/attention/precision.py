@@ -15,7 +15,8 @@ def accumulated(dtype: torch.dtype) -> torch.dtype:
 
 def autocasts(device: torch.device) -> bool:
     """Whether autocast is on for `device`; there is none for tensors without data."""
-    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+    kind = device.type  # a text made anew at each reading
+    return kind != "meta" and torch.is_autocast_enabled(kind)
 
 
 def autocast_like_sdpa(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from itertools import compress
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from headstock.attention.contract import FEATURES
 from headstock.errors import InvalidConfig
 
 __all__ = ["Request", "request_of"]
@@ -26,8 +28,9 @@ class Request(NamedTuple):
     @property
     def features(self) -> list[str]:
         """The features that this call asks for, of those in `FEATURES`."""
-        asked = [name for name in ("softcap", "sinks", "bias") if getattr(self, name) is not None]
-        return asked + [name for name in ("dropout", "log_sum_exp", "weights") if getattr(self, name)]
+        _, _, dropout, softcap, sinks, bias, log_sum_exp, weights = self
+        wanted = (bias is not None, dropout > 0.0, log_sum_exp, sinks is not None, softcap is not None, weights)
+        return list(compress(FEATURES, wanted))
 
     def options(self) -> dict[str, Any]:
         """The keywords of an `AttentionCore`."""

@@ -29,16 +29,15 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
         result = _run_function(chosen, module, call, empty)
     else:
         result = _run_core(chosen.contract.core, chosen.contract.mask, call)
-    request = call.request
-    asked = AttentionOutput(
-        result.output,
-        result.log_sum_exp if request.log_sum_exp else None,
-        result.weights if request.weights else None,
-    )
-    if empty is None:
-        return asked
-    weights = None if asked.weights is None else _zeroed(asked.weights, empty)
-    return asked._replace(output=_zeroed(asked.output, empty), weights=weights)
+    output, log_sum_exp, weights = result
+    if not call.request.log_sum_exp:
+        log_sum_exp = None
+    if not call.request.weights:
+        weights = None
+    if empty is not None:
+        output = _zeroed(output, empty)
+        weights = None if weights is None else _zeroed(weights, empty)
+    return AttentionOutput(output, log_sum_exp, weights)
 
 
 def _run_core(core: AttentionCore, representation: str, call: Call) -> AttentionOutput:

@@ -10,13 +10,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
-from headstock.attention.precision import autocast_like_sdpa
+from headstock.attention.precision import autocast_like_sdpa, autocasts
 from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrDense
 
 __all__ = ["sdpa", "sdpa_attention"]
 
 _FEATURES = ("bias", "dropout")
+_NO_MASK = CausalOrDense(None, False)
 _ANY = contextlib.nullcontext()
 
 
@@ -51,10 +52,11 @@ def sdpa_attention(
     if softcap is not None or sinks is not None:
         feature = "sinks" if softcap is None else "softcap"
         raise UnsupportedFeature(f"sdpa_attention must be called without {feature}, got one; use eager_attention")
-    query, key, value = autocast_like_sdpa(query, key, value)
+    if autocasts(query.device):
+        query, key, value = autocast_like_sdpa(query, key, value)
     if scaling <= 0.0:  # torch 2.13 scales the -inf of its own causal mask too, into inf or NaN
         query, scaling = query * scaling, 1.0
-    attention_mask, is_causal = mask or CausalOrDense(None, False)
+    attention_mask, is_causal = mask or _NO_MASK
     if bias is not None:
         attention_mask, is_causal = _with_bias(bias, attention_mask, is_causal, query, key), False
     if attention_mask is not None and attention_mask.dtype != torch.bool:

@@ -27,11 +27,8 @@ def check_inputs(
     if not query.dtype == key.dtype == value.dtype:
         _check_dtypes(query, key, value)
     (batch, heads, queries, head_dim), (_, kv_heads, keys, _) = query.shape, key.shape
-    _check_size("key", key, 0, batch, "the batch size of the query")
-    _check_size("value", value, 0, batch, "the batch size of the query")
-    _check_size("key", key, 3, head_dim, "the head size of the query")
-    _check_size("value", value, 1, kv_heads, "the number of heads of the key")
-    _check_size("value", value, 2, keys, "the number of keys")
+    if key.shape != (batch, kv_heads, keys, head_dim) or value.shape[:3] != (batch, kv_heads, keys):
+        _refuse_sizes(query, key, value)
     if kv_heads == 0 or heads % kv_heads:
         raise InvalidShape(
             f"the heads of the query must be a multiple of those of the key, got {heads} and {kv_heads}; "
@@ -65,12 +62,19 @@ def _check_dtypes(query: Tensor, key: Tensor, value: Tensor) -> None:
         )
 
 
-def _check_size(name: str, tensor: Tensor, dim: int, expected: int, meaning: str) -> None:
-    if tensor.shape[dim] != expected:
-        raise InvalidShape(
-            f"dimension {dim} of the {name} must be {meaning}, {expected}, got {tensor.shape[dim]} in "
-            f"{list(tensor.shape)}; the layout is [batch, heads, length, head_dim]"
-        )
+def _refuse_sizes(query: Tensor, key: Tensor, value: Tensor) -> None:
+    for name, tensor, dim, expected, meaning in (
+        ("key", key, 0, query.shape[0], "the batch size of the query"),
+        ("value", value, 0, query.shape[0], "the batch size of the query"),
+        ("key", key, 3, query.shape[3], "the head size of the query"),
+        ("value", value, 1, key.shape[1], "the number of heads of the key"),
+        ("value", value, 2, key.shape[2], "the number of keys"),
+    ):
+        if tensor.shape[dim] != expected:
+            raise InvalidShape(
+                f"dimension {dim} of the {name} must be {meaning}, {expected}, got {tensor.shape[dim]} in "
+                f"{list(tensor.shape)}; the layout is [batch, heads, length, head_dim]"
+            )
 
 
 def _check_sinks(sinks: Tensor, query: Tensor) -> None:
