@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from headstock.masks import Geometry, Mask, bidirectional, causal, padding, sliding_window
 from headstock.masks.predicate import Band
@@ -75,6 +76,8 @@ def test_an_intersection_of_bands_is_a_band_and_a_union_is_where_it_has_no_gap(l
         (sliding_window(3) | ~causal(), Band(-2, None)),
         (causal() & ~causal() | sliding_window(2), Band(-1, 0)),
         (sliding_window(2) | causal() & ~causal(), Band(-1, 0)),
+        (~(causal() | sliding_window(1, right=1)) | causal() | sliding_window(1, right=1), Band(None, None)),
+        (sliding_window(3) | sliding_window(1, right=2) | causal() & ~causal(), Band(-2, 2)),
         (~sliding_window(3), None),
         (causal() | ~(causal() | sliding_window(1, right=1)), None),
         (sliding_window(3) | ~causal() & ~sliding_window(1, right=1), None),
@@ -178,3 +181,22 @@ def test_is_top_left_causal(mask: Mask, geometry: Geometry, expected: bool) -> N
 )
 def test_leaves_no_empty_row(mask: Mask, geometry: Geometry, expected: bool) -> None:
     assert leaves_no_empty_row(mask.predicate, geometry) is expected
+
+
+def structure_of(query: Tensor, key: Tensor) -> Tensor:
+    queries, keys = query.shape[1], key.shape[1]
+    geometry = Geometry(batch_size=2, q_length=queries, kv_length=keys, q_offset=keys - queries)
+    window = sliding_window(queries) | sliding_window(2, right=1) | sliding_window(keys)
+    said = [
+        int(ask(mask.predicate, geometry))
+        for ask in (hides_nothing, is_top_left_causal, leaves_no_empty_row)
+        for mask in (causal(), window, causal() & window, window.complement() | causal())
+    ]
+    return query.new_tensor(said)
+
+
+def test_compiled_in_one_graph_with_symbolic_windows() -> None:
+    compiled = torch.compile(structure_of, fullgraph=True, backend="eager")
+    for queries, keys in ((4, 4), (6, 6), (3, 7), (1, 5)):
+        query, key = torch.zeros(2, queries), torch.zeros(2, keys)
+        assert compiled(query, key).tolist() == structure_of(query, key).tolist()

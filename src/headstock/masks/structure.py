@@ -1,7 +1,5 @@
 """What a mask does in a geometry, read from its structure alone: no data is touched, nothing is evaluated."""
 
-import functools
-import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -71,16 +69,9 @@ def band_of(predicate: Predicate) -> Band | None:
     if isinstance(predicate, Negation):
         return _outside(band_of(predicate.operand))
     if isinstance(predicate, Junction):
-        bands = [band_of(operand) for operand in predicate.operands]
-        if isinstance(predicate, Conjunction):
-            return functools.reduce(_intersection, bands)
-        # From the lowest up: what closes a gap between two bands is joined before the gap is met.
-        return functools.reduce(_union, sorted(bands, key=_begin))
+        join = _intersection if isinstance(predicate, Conjunction) else _union
+        return join([band_of(operand) for operand in predicate.operands])
     return None
-
-
-def _begin(band: Band | None) -> float:
-    return -math.inf if band is None or band.lower is None else band.lower
 
 
 class _Range(NamedTuple):
@@ -113,33 +104,34 @@ def _covers(band: Band, geometry: Geometry) -> bool:
 def _joint_band(predicate: Predicate, geometry: Geometry) -> Band | None:
     if not isinstance(predicate, Conjunction):
         return band_of(predicate)
-    band: Band | None = _EVERYTHING
-    for operand in predicate.operands:
-        if not hides_nothing(operand, geometry):
-            band = _intersection(band, _joint_band(operand, geometry))
-    return band
+    hiding = [operand for operand in predicate.operands if not hides_nothing(operand, geometry)]
+    return _intersection([_joint_band(operand, geometry) for operand in hiding])
 
 
-def _intersection(left: Band | None, right: Band | None) -> Band | None:
-    if left is None or right is None:
+def _intersection(bands: list[Band | None]) -> Band | None:
+    known = [band for band in bands if band is not None]
+    if len(known) < len(bands):
         return None
-    lowers = [bound for bound in (left.lower, right.lower) if bound is not None]
-    uppers = [bound for bound in (left.upper, right.upper) if bound is not None]
+    lowers = [band.lower for band in known if band.lower is not None]
+    uppers = [band.upper for band in known if band.upper is not None]
     return Band(max(lowers) if lowers else None, min(uppers) if uppers else None)
 
 
-def _union(left: Band | None, right: Band | None) -> Band | None:
-    if left is None or right is None:
-        return None
-    if _is_empty(left):
-        return right
-    if _is_empty(right):
-        return left
-    if _lies_before(left, right) or _lies_before(right, left):
-        return None
-    lower = None if left.lower is None or right.lower is None else min(left.lower, right.lower)
-    upper = None if left.upper is None or right.upper is None else max(left.upper, right.upper)
-    return Band(lower, upper)
+def _union(bands: list[Band | None]) -> Band | None:
+    apart: list[Band] = []
+    for band in bands:
+        if band is None:
+            return None
+        if not _is_empty(band):
+            near = [each for each in apart if not _lie_apart(each, band)]
+            apart = [*(each for each in apart if _lie_apart(each, band)), _hull([band, *near])]
+    return (apart[0] if len(apart) == 1 else None) if apart else _NOTHING
+
+
+def _hull(bands: list[Band]) -> Band:
+    lowers = [band.lower for band in bands if band.lower is not None]
+    uppers = [band.upper for band in bands if band.upper is not None]
+    return Band(min(lowers) if len(lowers) == len(bands) else None, max(uppers) if len(uppers) == len(bands) else None)
 
 
 def _outside(band: Band | None) -> Band | None:
@@ -154,6 +146,10 @@ def _outside(band: Band | None) -> Band | None:
 
 def _is_empty(band: Band) -> bool:
     return band.lower is not None and band.upper is not None and band.lower > band.upper
+
+
+def _lie_apart(left: Band, right: Band) -> bool:
+    return _lies_before(left, right) or _lies_before(right, left)
 
 
 def _lies_before(left: Band, right: Band) -> bool:
