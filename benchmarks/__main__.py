@@ -32,15 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for, all by default; progress goes to the standard error."""
     options = _parser().parse_args(arguments)
     settings = Settings(options.pairs, options.seconds, options.tiny, options.clock)
-    about = {**environment(), "clock": CLOCKS[settings.clock]}
+    figures = f"medians of {settings.pairs} measurements (imports 5), taken in turn, and of the ratios of the pairs"
+    about = {**environment(), "clock": CLOCKS[settings.clock], "figures": figures}
     results: list[Result] = []
     for name in options.names or BENCHMARKS:
         results += _run(name, settings)
     for key, value in about.items():
         print(f"{key}: {value}")
-    print(
-        f"medians of {settings.pairs} measurements of each (imports 5), taken in turn; ratio: the median of the pairs' ratios\n"
-    )
+    print()
     print(table(results))
     missed = [each for each in results if each.met is False]
     print(f"\n{sum(each.met is True for each in results)} targets met, {len(missed)} missed")
