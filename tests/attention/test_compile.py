@@ -209,6 +209,21 @@ def test_one_graph_serves_every_length(name: str, mask: str) -> None:
         assert counter.frame_count == 1
 
 
+@pytest.mark.parametrize("name", ["sdpa", "eager"])
+@pytest.mark.parametrize("mask", ["none", "causal", "padding"])
+def test_lengths_that_are_marked_dynamic_stay_so(name: str, mask: str) -> None:
+    keep = torch.rand(2, 64) < 0.7
+    masks: dict[str, Mask | None] = {"none": None, "causal": causal(), "padding": causal() & padding(keep)}
+
+    def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend(query, key, value, mask=masks[mask], implementation=name)
+
+    query, key, value = torch.randn(2, 4, 5, 8), *torch.randn(2, 2, 4, 9, 8)
+    for tensor in (query, key, value):
+        torch._dynamo.mark_dynamic(tensor, 2)  # raises where the length becomes a constant of the graph
+    torch.testing.assert_close(_compiled(forward)(query, key, value), forward(query, key, value))
+
+
 @pytest.mark.parametrize("name", ["sdpa", "eager", "additive"])
 def test_decoding_compiles_twice_at_most(name: str) -> None:
     layer, counter = _Layer(name), CompileCounterWithBackend("eager")

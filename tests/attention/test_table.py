@@ -1,0 +1,45 @@
+"""The shared table of attention functions, and one model's overlay over it."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from headstock.attention import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface, attend
+from headstock.attention.eager import eager
+from headstock.attention.sdpa import sdpa
+from headstock.errors import DuplicateName
+from tests.support.attention_functions import additive
+
+QUERY, KEY, VALUE = torch.randn(3, 1, 2, 5, 8)
+
+
+def test_the_built_in_functions_are_there() -> None:
+    assert dict(ATTENTION_FUNCTIONS) == {"eager": eager, "sdpa": sdpa}
+    assert ALL_ATTENTION_FUNCTIONS.parent is ATTENTION_FUNCTIONS
+
+
+def test_a_taken_name_is_refused_telling_where_it_lives() -> None:
+    with pytest.raises(
+        DuplicateName, match=r"attention function must have a name of its own, got 'sdpa', which is head"
+    ):
+        AttentionInterface.register("sdpa", additive)
+
+
+def test_descriptions_tell_what_is_declared() -> None:
+    told = str(AttentionInterface().describe("sdpa"))
+    assert "attention function 'sdpa': headstock.attention.sdpa.sdpa" in told
+    assert "causal_or_dense" in told
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda interface: pickle.loads(pickle.dumps(interface))])
+def test_a_copied_interface_runs_what_the_original_runs(copied: object) -> None:
+    assert callable(copied)
+    interface = AttentionInterface()
+    interface["sdpa"] = additive
+    made = copied(interface)
+    expected = attend(QUERY, KEY, VALUE, implementation="sdpa", interface=interface)
+    assert torch.equal(attend(QUERY, KEY, VALUE, implementation="sdpa", interface=made), expected)
+    del interface["sdpa"]
+    assert made["sdpa"] is additive
