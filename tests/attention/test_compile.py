@@ -1,7 +1,6 @@
 """Attention in one graph: every function, every mask, any length; changed entries and scopes are seen."""
 
 import asyncio
-import functools
 import subprocess
 import sys
 import threading
@@ -11,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounterWithBackend
 
-from headstock.attention import AttentionFunction, AttentionInterface, attend, call_attention
+from headstock.attention import AttentionInterface, attend, call_attention
 from headstock.masks import Geometry, Mask, causal, padding, prepare, sliding_window
 from tests.support.attention_functions import additive, by_representation
 
@@ -115,44 +113,6 @@ def test_backends_that_trace_the_backward_pass_too(backend: str) -> None:
         torch.testing.assert_close(gradients[1], gradients[0])
 
 
-class _Callable:
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-    def method(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-
-class _Slotted(_Callable):
-    __slots__ = ()
-
-
-class _Module(nn.Module):
-    def forward(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        _Callable(),
-        _Slotted(),
-        _Callable().method,
-        _Module(),
-        lambda *args, scaling, **_: additive(*args, scaling=scaling),
-    ],
-    ids=["object", "slots", "method", "module", "lambda"],
-)
-def test_callables_of_every_kind(function: AttentionFunction) -> None:
-    interface = AttentionInterface()
-    interface["mine"] = function
-
-    def forward(query: Tensor) -> Tensor:
-        return attend(query, KEY, VALUE, mask=causal(), implementation="mine", interface=interface)
-
-    torch.testing.assert_close(_compiled(forward)(QUERY), forward(QUERY))
-
-
 def test_the_forms_of_the_table_called_as_they_are() -> None:
     interface = AttentionInterface()
     for name in ("eager", "sdpa"):
@@ -161,101 +121,6 @@ def test_the_forms_of_the_table_called_as_they_are() -> None:
             return interface[name](None, query, KEY, VALUE, None, is_causal=True, scaling=0.2)[0]
 
         torch.testing.assert_close(_compiled(forward)(QUERY), forward(QUERY))
-
-
-def test_a_partial_is_refused_by_text() -> None:
-    interface = AttentionInterface()
-    interface["mine"] = functools.partial(additive)
-    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"got a partial, .*; wrap it in a function"):
-        _compiled(lambda query: attend(query, KEY, VALUE, implementation="mine", interface=interface))(QUERY)
-
-
-def test_a_wrapper_is_not_bypassed() -> None:
-    interface = AttentionInterface()
-    eager = interface["eager"]
-
-    @functools.wraps(eager)
-    def doubled(*args: Any, **keywords: Any) -> Any:
-        output, weights = eager(*args, **keywords)
-        return output * 2, weights
-
-    interface["doubled"] = doubled
-
-    def forward(query: Tensor) -> Tensor:
-        return attend(
-            query, KEY, VALUE, mask=causal() & padding(KEEP), implementation="doubled", interface=interface, softcap=2.0
-        )
-
-    torch.testing.assert_close(_compiled(forward)(QUERY), forward(QUERY))
-
-
-@pytest.mark.parametrize("name", ["sdpa", "eager", "additive"])
-@pytest.mark.parametrize("mask", ["none", "causal", "padding"])
-def test_one_graph_serves_every_length(name: str, mask: str) -> None:
-    interface, counter = _interface(), CompileCounterWithBackend("eager")
-    keep = torch.rand(2, 64) < 0.7
-    masks: dict[str, Mask | None] = {"none": None, "causal": causal(), "padding": causal() & padding(keep)}
-
-    def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, mask=masks[mask], implementation=name, interface=interface)
-
-    compiled = _compiled(forward, counter, dynamic=True)
-    for queries, keys in ((5, 7), (6, 9), (3, 50), (17, 17), (2, 31)):
-        query, key, value = torch.randn(2, 4, queries, 8), *torch.randn(2, 2, 2, keys, 8)
-        torch.testing.assert_close(compiled(query, key, value), forward(query, key, value))
-    # A square and a rectangle may differ: the fused kernels make a causal mask of their own in one of them.
-    assert counter.frame_count <= 2
-    if mask != "causal":
-        assert counter.frame_count == 1
-
-
-@pytest.mark.parametrize("name", ["sdpa", "eager"])
-@pytest.mark.parametrize("mask", ["none", "causal", "padding"])
-def test_lengths_that_are_marked_dynamic_stay_so(name: str, mask: str) -> None:
-    keep = torch.rand(2, 64) < 0.7
-    masks: dict[str, Mask | None] = {"none": None, "causal": causal(), "padding": causal() & padding(keep)}
-
-    def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, mask=masks[mask], implementation=name)
-
-    query, key, value = torch.randn(2, 4, 5, 8), *torch.randn(2, 2, 4, 9, 8)
-    for tensor in (query, key, value):
-        torch._dynamo.mark_dynamic(tensor, 2)  # raises where the length becomes a constant of the graph
-    torch.testing.assert_close(_compiled(forward)(query, key, value), forward(query, key, value))
-
-
-@pytest.mark.parametrize("name", ["sdpa", "eager", "additive"])
-def test_decoding_compiles_twice_at_most(name: str) -> None:
-    layer, counter = _Layer(name), CompileCounterWithBackend("eager")
-    interface = layer.interface
-
-    def step(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, mask=causal(), implementation=name, interface=interface)
-
-    compiled = _compiled(step, counter)
-    for keys in range(4, 16):
-        query, key, value = torch.randn(2, 4, 1, 8), *torch.randn(2, 2, 2, keys, 8)
-        torch.testing.assert_close(compiled(query, key, value), step(query, key, value))
-    assert counter.frame_count <= 2
-
-
-@pytest.mark.parametrize("name", ["sdpa", "eager", "additive"])
-def test_export(name: str) -> None:
-    class Exported(nn.Module):
-        def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
-            return attend(
-                query, key, value, mask=causal() & padding(keep), implementation=name, interface=_INTERFACE, q_offset=0
-            )
-
-    length = torch.export.Dim("length", min=2, max=64)
-    shapes = ({2: length}, {2: length}, {2: length}, {1: length})
-    exported = torch.export.export(Exported(), (QUERY, KEY, VALUE, KEEP), dynamic_shapes=shapes).module()
-    query, key, value = torch.randn(2, 4, 9, 8), *torch.randn(2, 2, 2, 9, 8)
-    keep = torch.rand(2, 9) < 0.7
-    torch.testing.assert_close(exported(query, key, value, keep), Exported()(query, key, value, keep))
-
-
-_INTERFACE = _interface()
 
 
 @pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16], ids=str)

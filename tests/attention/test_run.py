@@ -1,6 +1,5 @@
 """What a function of the table is called with, and what it must return."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from headstock.attention import AttentionFunction, AttentionInterface, attend, call_attention
+from headstock.attention import AttentionInterface, attend, call_attention
 from headstock.errors import InvalidShape, UnsupportedFeature
-from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS, Geometry, Mask, causal, padding, prepare
+from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS, Geometry, causal, padding, prepare
 from headstock.registry import declare
-from tests.support.attention_functions import additive, by_representation
 
 QUERY, KEY, VALUE = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 3)
 KEEP = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
@@ -209,60 +207,3 @@ def test_weights_that_are_promised_must_come() -> None:
             interface=_returning((output, output.new_zeros(2, 5, 5))),
             return_weights=True,
         )
-
-
-@pytest.mark.parametrize("name", list(by_representation))
-@pytest.mark.parametrize(
-    "mask",
-    [None, causal(), causal() & padding(KEEP), Mask(lambda b, h, i, j: (i + j + h) % 3 != 0), torch.rand(5, 5) < 0.5],
-    ids=["none", "causal", "causal and padding", "function", "boolean"],
-)
-def test_functions_of_every_representation_are_right(name: str, mask: Any) -> None:
-    interface = AttentionInterface()
-    interface.update(by_representation)
-    attend(QUERY, KEY, VALUE, mask=mask, implementation=name, interface=interface, checked=True)
-
-
-class _Callable:
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-    def method(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-
-class _Module(torch.nn.Module):
-    def forward(self, *args: Any, **keywords: Any) -> Any:
-        return additive(*args, **keywords)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [_Callable(), _Callable().method, _Module(), functools.partial(additive)],
-    ids=["object", "method", "module", "partial"],
-)
-def test_callables_of_every_kind_run(function: AttentionFunction) -> None:
-    interface = AttentionInterface()
-    interface["mine"] = function
-    attend(QUERY, KEY, VALUE, mask=causal(), implementation="mine", interface=interface, checked=True)
-
-
-@pytest.mark.parametrize("name", ["eager", "sdpa"])
-def test_a_wrapper_of_a_table_function_is_not_bypassed(name: str) -> None:
-    interface, calls = AttentionInterface(), []
-    function = interface[name]
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **keywords: Any) -> Any:
-        calls.append(keywords)
-        return function(*args, **keywords)
-
-    interface["wrapped"] = wrapper
-    options: dict[str, Any] = {"bias": torch.randn(5, 5)} | (
-        {"softcap": 3.0, "sinks": torch.randn(4)} if name == "eager" else {}
-    )
-    for mask in (None, causal(), causal() & padding(KEEP), torch.randn(5, 5)):
-        found = attend(QUERY, KEY, VALUE, mask=mask, implementation="wrapped", interface=interface, **options)
-        expected = attend(QUERY, KEY, VALUE, mask=mask, implementation=name, interface=interface, **options)
-        torch.testing.assert_close(found, expected)
-    assert len(calls) == 4
