@@ -112,8 +112,6 @@ class Lowering:
 
     def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
         """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""
-        if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
-            return None
         return self._keep("empty_rows", self._empty_rows)
 
     def __repr__(self) -> str:
@@ -144,9 +142,10 @@ class Lowering:
     def _causal_or_dense(self) -> CausalOrDense:
         return self.without_tensor() or CausalOrDense(self.dense(), False)
 
-    def _empty_rows(self) -> Tensor:
-        hidden = ~self.dense() if self._values is None else hidden_of(self._values)
-        return hidden.all(-1)
+    def _empty_rows(self) -> Tensor | None:
+        if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
+            return None
+        return ~self.dense().any(-1) if self._values is None else hidden_of(self._values).all(-1)
 
     def _keep(self, key: object, make: Callable[[], R]) -> R:
         # A tensor that carries gradients belongs to one backward pass, and is made anew.
