@@ -63,5 +63,5 @@ def test_tensors_on_several_devices_are_refused() -> None:
 def test_every_pattern_of_an_expression_checks_the_geometry() -> None:
     short = padding(torch.ones(2, 6, dtype=torch.bool))
     check_geometry(causal() | ~short, Geometry(batch_size=2, q_length=7, kv_length=6))
-    with pytest.raises(InvalidShape, match="keep must cover the keys up to index 6, got 6 columns"):
+    with pytest.raises(InvalidShape, match="keep must cover the keys up to index 6, got 6 positions"):
         check_geometry(causal() | ~short, SQUARE)

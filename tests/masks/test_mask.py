@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from operator import and_, or_
 from typing import Any
@@ -14,8 +15,18 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_mask
 
 from headstock.errors import InvalidComponent
-from headstock.masks import Geometry, Mask, bidirectional, causal, padding, sliding_window, to_dense
+from headstock.masks import (
+    ALL_MASK_PATTERNS,
+    Geometry,
+    Mask,
+    bidirectional,
+    causal,
+    padding,
+    sliding_window,
+    to_dense,
+)
 from headstock.masks.contract import Predicate
+from headstock.masks.predicate import patterns_of
 from tests.support.masks import cases, expressions, geometries, reads_heads
 
 KEEP = torch.tensor([[True, True, False], [True, False, False]])
@@ -104,24 +115,21 @@ def test_repr_and_name_read_as_written(mask: Mask, text: str) -> None:
     assert repr(mask) == mask.__name__ == text
 
 
+class Next:
+    """Stands for a tensor's dtype in a `repr`: `int64[2, 3]` is the next tensor."""
+
+    def __init__(self, tensors: Iterator[Tensor]) -> None:
+        self.tensors = tensors
+
+    def __getitem__(self, shape: object) -> Tensor:
+        return next(self.tensors)
+
+
 @given(st.data())
 def test_repr_evaluates_to_the_mask(data: st.DataObject) -> None:
     mask = data.draw(expressions(Geometry(2, 3, 3), functions=False))[0]
-    keeps = [leaf for leaf in _leaves(mask.predicate) if hasattr(leaf, "keep")]
-    remaining = iter(keeps)
-    names = {
-        "causal": causal,
-        "bidirectional": bidirectional,
-        "sliding_window": sliding_window,
-        "padding": lambda keep: padding(next(remaining).keep),
-        "bool": {(2, columns): None for columns in range(20)},
-    }
-    assert eval(repr(mask), names) == mask
-
-
-def _leaves(predicate: Any) -> list[Any]:
-    operands = getattr(predicate, "operands", None) or [each for each in [getattr(predicate, "operand", None)] if each]
-    return [leaf for each in operands for leaf in _leaves(each)] if operands else [predicate]
+    tensors = Next(tensor for pattern in patterns_of(mask.predicate) for tensor in pattern.tensors())
+    assert eval(repr(mask), {**ALL_MASK_PATTERNS, "bool": tensors, "int64": tensors}) == mask
 
 
 def test_a_mask_of_a_mask_is_that_mask() -> None:

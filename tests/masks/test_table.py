@@ -15,9 +15,8 @@ from headstock.masks import (
     AttentionMaskInterface,
     Geometry,
     MaskPatternInterface,
-    bidirectional,
     causal,
-    padding,
+    patterns,
     sliding_window,
     to_additive,
     to_causal_or_dense,
@@ -38,12 +37,7 @@ def test_the_representations_and_transformers_keys_for_them() -> None:
 
 
 def test_the_patterns() -> None:
-    assert dict[str, object](ALL_MASK_PATTERNS) == {
-        "bidirectional": bidirectional,
-        "causal": causal,
-        "padding": padding,
-        "sliding_window": sliding_window,
-    }
+    assert dict[str, object](ALL_MASK_PATTERNS) == {name: getattr(patterns, name) for name in patterns.__all__}
 
 
 @pytest.mark.parametrize("name", sorted(ALL_MASK_ATTENTION_FUNCTIONS))

@@ -1,5 +1,6 @@
 """Random masks beside what they mean: a predicate on Python ints, written from the formulas, not from the package."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,23 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from headstock.masks import Geometry, Mask, bidirectional, causal, padding, sliding_window
+from headstock.masks import (
+    Geometry,
+    Mask,
+    bidirectional,
+    blockwise,
+    causal,
+    chunked,
+    dilated_window,
+    documents,
+    first_tokens,
+    global_tokens,
+    neighborhood,
+    padding,
+    prefix_lm,
+    sliding_window,
+    tree,
+)
 
 __all__ = [
     "Case",
@@ -92,18 +109,118 @@ def _length(geometry: Geometry) -> int:
 @st.composite
 def pattern_leaves(draw: st.DrawFn, geometry: Geometry) -> Expression:
     """One of the built-in patterns, its tensors covering the geometry."""
-    kind = draw(st.sampled_from(["causal", "bidirectional", "sliding_window", "padding"]))
-    if kind == "causal":
-        return Expression(causal(), lambda b, h, i, j: j <= i)
-    if kind == "bidirectional":
-        return Expression(bidirectional(), lambda b, h, i, j: True)
-    if kind == "sliding_window":
-        size, right = draw(st.integers(1, 9)), draw(st.integers(0, 4))
-        return Expression(sliding_window(size, right), lambda b, h, i, j: i - size < j <= i + right)
+    name = draw(st.sampled_from(sorted(_LEAVES)))
+    return draw(_LEAVES[name](geometry))
+
+
+@st.composite
+def _windows(draw: st.DrawFn, _geometry: Geometry) -> Expression:
+    size, right = draw(st.integers(1, 9)), draw(st.integers(0, 4))
+    return Expression(sliding_window(size, right), lambda b, h, i, j: i - size < j <= i + right)
+
+
+@st.composite
+def _dilated(draw: st.DrawFn, _geometry: Geometry) -> Expression:
+    size, step = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    return Expression(dilated_window(size, step), lambda b, h, i, j: i - j in range(0, size * step, step))
+
+
+@st.composite
+def _chunks(draw: st.DrawFn, geometry: Geometry) -> Expression:
+    size, (start, of) = draw(st.integers(1, 5)), draw(_per_row(geometry))
+    return Expression(
+        chunked(size, start), lambda b, h, i, j: math.floor((i - of[b]) / size) == math.floor((j - of[b]) / size)
+    )
+
+
+@st.composite
+def _prefixes(draw: st.DrawFn, geometry: Geometry) -> Expression:
+    length, of = draw(_per_row(geometry))
+    return Expression(prefix_lm(length), lambda b, h, i, j: j <= i or j < of[b])
+
+
+@st.composite
+def _first(draw: st.DrawFn, _geometry: Geometry) -> Expression:
+    count = draw(st.integers(0, 5))
+    return Expression(first_tokens(count), lambda b, h, i, j: j < count)
+
+
+@st.composite
+def _globals(draw: st.DrawFn, _geometry: Geometry) -> Expression:
+    indices = draw(st.lists(st.integers(0, 9), max_size=3))
+    return Expression(global_tokens(indices), lambda b, h, i, j: i in indices or j in indices)
+
+
+@st.composite
+def _paddings(draw: st.DrawFn, geometry: Geometry) -> Expression:
     shape = (geometry.batch_size, _length(geometry) + draw(st.integers(0, 2)))
     keep = draw(_tables(*shape, st.booleans()))
     mask = padding(torch.tensor(keep, dtype=torch.bool).reshape(shape))
     return Expression(mask, lambda b, h, i, j: keep[b][j])
+
+
+@st.composite
+def _documents(draw: st.DrawFn, geometry: Geometry) -> Expression:
+    shape = (geometry.batch_size, _length(geometry))
+    ids = draw(_tables(*shape, st.integers(-1, 2)))
+    if draw(st.booleans()):  # packed: the ids only rise
+        ids = [sorted(row) for row in ids]
+    table = torch.tensor(ids, dtype=torch.int64).reshape(shape)
+    if draw(st.booleans()):
+        return Expression(documents(table), lambda b, h, i, j: ids[b][i] == ids[b][j])
+    return Expression(blockwise(table), lambda b, h, i, j: ids[b][i] == ids[b][j] >= 0)
+
+
+@st.composite
+def _neighborhoods(draw: st.DrawFn, geometry: Geometry) -> Expression:
+    width, radius = draw(st.integers(1, 5)), draw(st.integers(0, 3))
+    height = -(-_length(geometry) // width)
+    return Expression(
+        neighborhood(height, width, radius),
+        lambda b, h, i, j: (
+            max(abs(left - right) for left, right in zip(divmod(i, width), divmod(j, width), strict=True)) <= radius
+        ),
+    )
+
+
+@st.composite
+def _trees(draw: st.DrawFn, geometry: Geometry) -> Expression:
+    rows, length = draw(st.sampled_from([1, max(geometry.batch_size, 1)])), _length(geometry)
+    parents = [[draw(st.integers(-1, token - 1)) for token in range(length)] for _ in range(rows)]
+    mask = tree(torch.tensor(parents))
+
+    def meaning(b: int, h: int, i: int, j: int) -> bool:
+        while i not in {-1, j}:
+            i = parents[b % rows][i]
+        return i == j
+
+    return Expression(mask, meaning)
+
+
+@st.composite
+def _per_row(draw: st.DrawFn, geometry: Geometry) -> tuple[int | Tensor, list[int]]:
+    """An argument that is one number or one for each row, and what it is in each row."""
+    if draw(st.booleans()):
+        number = draw(st.integers(0, 9))
+        return number, [number] * geometry.batch_size
+    rows = draw(st.lists(st.integers(0, 9), min_size=geometry.batch_size, max_size=geometry.batch_size))
+    return torch.tensor(rows, dtype=torch.int64), rows
+
+
+_LEAVES: dict[str, Callable[[Geometry], st.SearchStrategy[Expression]]] = {
+    "bidirectional": lambda _: st.just(Expression(bidirectional(), lambda b, h, i, j: True)),
+    "causal": lambda _: st.just(Expression(causal(), lambda b, h, i, j: j <= i)),
+    "chunked": _chunks,
+    "dilated_window": _dilated,
+    "documents": _documents,
+    "first_tokens": _first,
+    "global_tokens": _globals,
+    "neighborhood": _neighborhoods,
+    "padding": _paddings,
+    "prefix_lm": _prefixes,
+    "sliding_window": _windows,
+    "tree": _trees,
+}
 
 
 def _tables(rows: int, columns: int, values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[list[Any]]]:

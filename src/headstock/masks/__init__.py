@@ -3,7 +3,21 @@
 from headstock.masks.contract import CausalOrDense, Predicate
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
-from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
+from headstock.masks.patterns import (
+    bidirectional,
+    blockwise,
+    causal,
+    chunked,
+    dilated_window,
+    documents,
+    first_tokens,
+    global_tokens,
+    neighborhood,
+    padding,
+    prefix_lm,
+    sliding_window,
+    tree,
+)
 from headstock.masks.prepared import PreparedMask, prepare
 from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
 from headstock.masks.table import (
@@ -24,12 +38,21 @@ __all__ = [
     "Predicate",
     "PreparedMask",
     "bidirectional",
+    "blockwise",
     "causal",
+    "chunked",
+    "dilated_window",
+    "documents",
+    "first_tokens",
+    "global_tokens",
+    "neighborhood",
     "padding",
+    "prefix_lm",
     "prepare",
     "sliding_window",
     "to_additive",
     "to_causal_or_dense",
     "to_dense",
     "to_dense_or_additive",
+    "tree",
 ]

@@ -4,10 +4,10 @@ import inspect
 from typing import Any
 
 from headstock.errors import InvalidComponent
+from headstock.masks import patterns
 from headstock.masks.contract import MaskPattern, MaskRepresentation
 from headstock.masks.mask import Mask
 from headstock.masks.node import name_of
-from headstock.masks.patterns import bidirectional, causal, padding, sliding_window
 from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
 from headstock.registry import Interface, Registry
 
@@ -66,10 +66,19 @@ MASK_PATTERNS: Registry[MaskPattern] = Registry(
     entry_points="headstock.masks",
     home=(__name__, "MASK_PATTERNS"),
     builtins={
-        "bidirectional": bidirectional,
-        "causal": causal,
-        "padding": padding,
-        "sliding_window": sliding_window,
+        "bidirectional": patterns.bidirectional,
+        "blockwise": patterns.blockwise,
+        "causal": patterns.causal,
+        "chunked": patterns.chunked,
+        "dilated_window": patterns.dilated_window,
+        "documents": patterns.documents,
+        "first_tokens": patterns.first_tokens,
+        "global_tokens": patterns.global_tokens,
+        "neighborhood": patterns.neighborhood,
+        "padding": patterns.padding,
+        "prefix_lm": patterns.prefix_lm,
+        "sliding_window": patterns.sliding_window,
+        "tree": patterns.tree,
     },
 )
 

@@ -35,14 +35,14 @@ def test_tells_its_tensor() -> None:
         ([[True]], r"padding's keep must be a tensor, got list; pass a boolean \[batch, keys\]"),
         (
             KEEP.int(),
-            "padding's keep must be boolean, True for the keys to see, got torch.int32; convert zeros and ones",
+            r"padding's keep must be boolean, got torch.int32; pass a boolean \[batch, keys\], True",
         ),
         (
             KEEP.float(),
-            r"padding's keep must be boolean, .* got torch.float32; convert zeros and ones with `.bool\(\)`",
+            r"padding's keep must be boolean, got torch.float32; pass a boolean \[batch, keys\], True for the keys",
         ),
-        (KEEP[0], r"padding's keep must have two dimensions, \[batch, keys\], got \[4\]; reshape it"),
-        (KEEP[None], r"padding's keep must have two dimensions, \[batch, keys\], got \[1, 2, 4\]; reshape it"),
+        (KEEP[0], r"padding's keep must have two dimensions, got \[4\]; pass a boolean \[batch, keys\]"),
+        (KEEP[None], r"padding's keep must have two dimensions, got \[1, 2, 4\]; pass a boolean \[batch, keys\]"),
     ],
 )
 def test_what_is_no_padding_is_refused(keep: Any, text: str) -> None:
@@ -53,11 +53,17 @@ def test_what_is_no_padding_is_refused(keep: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("geometry", "text"),
     [
-        (Geometry(3, 1, 4), r"keep must have one row for each of 3 batch rows, got 2; pass keep as \[batch, keys\]"),
+        (Geometry(3, 1, 4), "keep must have one row for each of 3 batch rows, got 2; give it the batch of the queries"),
         (Geometry(1, 1, 4), "keep must have one row for each of 1 batch rows, got 2; "),
-        (Geometry(2, 1, 5), "keep must cover the keys up to index 4, got 4 columns; pass one column for each key"),
-        (Geometry(2, 1, 4, kv_offset=1), "keep must cover the keys up to index 4, got 4 columns; "),
-        (Geometry(2, 1, 4, kv_offset=torch.tensor([0, 2])), "keep must cover the keys up to index 5, got 4 columns; "),
+        (
+            Geometry(2, 1, 5),
+            "keep must cover the keys up to index 4, got 4 positions; give it one for each",
+        ),
+        (Geometry(2, 1, 4, kv_offset=1), "keep must cover the keys up to index 4, got 4 positions; "),
+        (
+            Geometry(2, 1, 4, kv_offset=torch.tensor([0, 2])),
+            "keep must cover the keys up to index 5, got 4 positions; ",
+        ),
     ],
 )
 def test_a_geometry_that_is_not_covered_is_refused(geometry: Geometry, text: str) -> None:

@@ -1,14 +1,13 @@
 """Every query sees the keys near its own position."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-
-from headstock.errors import InvalidConfig
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.mask import Mask
+from headstock.masks.patterns.checks import check_integer
 from headstock.masks.predicate import Band, Pattern
+
+_ADVICE = "size counts the keys up to and with the query's own, right those after it"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,14 +40,6 @@ def sliding_window(size: int, right: int = 0) -> Mask:
     >>> [sliding_window(2)(0, 0, 3, kv_idx) for kv_idx in range(5)]
     [False, False, True, True, False]
     """
-    _check("size", size, 1)
-    _check("right", right, 0)
+    check_integer("sliding_window's size", size, 1, _ADVICE)
+    check_integer("sliding_window's right", right, 0, _ADVICE)
     return Mask(SlidingWindow(size, right))
-
-
-def _check(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < least:
-        raise InvalidConfig(
-            f"sliding_window's {name} must be an integer of at least {least}, got {value!r}; "
-            "size counts the keys up to and with the query's own, right those after it"
-        )
