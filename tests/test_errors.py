@@ -6,7 +6,8 @@ import pytest
 from headstock import errors
 from headstock.errors import HeadstockError, UnknownName
 
-CLASSES = [getattr(errors, name) for name in errors.__all__]
+WARNINGS = {"ConfigWarning": UserWarning}
+CLASSES = [getattr(errors, name) for name in errors.__all__ if name not in WARNINGS]
 BUILT_INS = {
     "BrokenPlugin": ImportError,
     "DuplicateName": ValueError,
@@ -24,7 +25,7 @@ BUILT_INS = {
 
 def test_every_class_of_the_module_is_public_and_sorted() -> None:
     defined = [name for name, each in vars(errors).items() if inspect.isclass(each)]
-    assert sorted(defined) == errors.__all__ == sorted([*BUILT_INS, "HeadstockError"])
+    assert sorted(defined) == errors.__all__ == sorted([*BUILT_INS, *WARNINGS, "HeadstockError"])
 
 
 @pytest.mark.parametrize("error", CLASSES)
@@ -32,6 +33,12 @@ def test_an_error_is_the_built_in_that_its_callers_expect_and_one_of_ours(error:
     expected = BUILT_INS.get(error.__name__, Exception)
     assert issubclass(error, HeadstockError)
     assert issubclass(error, expected)
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_a_warning_is_the_built_in_that_filters_expect_and_no_error_of_ours(name: str) -> None:
+    assert issubclass(getattr(errors, name), WARNINGS[name])
+    assert not issubclass(getattr(errors, name), HeadstockError)
 
 
 @pytest.mark.parametrize("error", CLASSES)

@@ -1,8 +1,12 @@
 """Interchangeable parts of transformer models: named, overridden for one model where wanted, proven by definition."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, AttentionInterface, attend, explain
 from headstock.errors import (
     BrokenPlugin,
+    ConfigWarning,
     DuplicateName,
     FrozenTable,
     HeadstockError,
@@ -30,6 +34,9 @@ from headstock.masks import (
 )
 from headstock.registry import Overlay, Registry
 
+if TYPE_CHECKING:
+    from headstock.rope import ROPE_INIT_FUNCTIONS, RopeInterface, RopeParameters
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -38,10 +45,12 @@ __all__ = [
     "ALL_LAYERS",
     "ALL_MASK_ATTENTION_FUNCTIONS",
     "ALL_MASK_PATTERNS",
+    "ROPE_INIT_FUNCTIONS",
     "AttentionInterface",
     "AttentionMaskInterface",
     "BrokenPlugin",
     "CheckpointPolicyInterface",
+    "ConfigWarning",
     "Conv1D",
     "DuplicateName",
     "FrozenTable",
@@ -55,6 +64,8 @@ __all__ = [
     "MissingDependency",
     "Overlay",
     "Registry",
+    "RopeInterface",
+    "RopeParameters",
     "UnknownName",
     "UnsupportedFeature",
     "WrongResult",
@@ -62,3 +73,17 @@ __all__ = [
     "attend",
     "explain",
 ]
+
+_LATE = frozenset({"ROPE_INIT_FUNCTIONS", "RopeInterface", "RopeParameters"})
+"""Imported when first used: the parameters of RoPE variants are pydantic models."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module("headstock.rope"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

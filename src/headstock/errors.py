@@ -2,6 +2,7 @@
 
 __all__ = [
     "BrokenPlugin",
+    "ConfigWarning",
     "DuplicateName",
     "FrozenTable",
     "HeadstockError",
@@ -66,3 +67,7 @@ class MissingDependency(HeadstockError, ImportError):
 
 class WrongResult(HeadstockError, ArithmeticError):
     """A checked result that is not what the definition gives."""
+
+
+class ConfigWarning(UserWarning):
+    """A configuration that can be read, but says something unknown, or says one thing twice and differently."""

@@ -17,13 +17,15 @@ class Declaration:
 
     Attributes:
         mask: the mask representation that an attention function wants (a name of `ALL_MASK_ATTENTION_FUNCTIONS`).
-        features: the score features that an attention function honours.
+        features: the score features that an attention function honours; what a RoPE variant's frequencies depend on.
         kind: what a component of layers is: "module", "base" or "decorator".
+        parameters: the class that holds a RoPE variant's parameters, None where it takes any.
     """
 
     mask: str | None = None
     features: frozenset[str] | None = None
     kind: str | None = None
+    parameters: type | None = None
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,17 @@ def declaration_of(component: object) -> Declaration | None:
 
 
 def declare(
-    component: C, *, mask: str | None = None, features: Iterable[str] | None = None, kind: str | None = None
+    component: C,
+    *,
+    mask: str | None = None,
+    features: Iterable[str] | None = None,
+    kind: str | None = None,
+    parameters: type | None = None,
 ) -> C:
     """Attach a frozen declaration to `component` and return it; every name that it is registered under shares it.
 
     Raises:
-        InvalidComponent: the component takes no attributes, or `features` is one text.
+        InvalidComponent: the component takes no attributes, `features` is one text, or `parameters` no class.
         DuplicateName: it carries another declaration already.
 
     Example:
@@ -42,7 +47,9 @@ def declare(
     """
     if isinstance(features, str):
         raise InvalidComponent(f"features must be a set of names, got the text {features!r}; write {{{features!r}}}")
-    wanted = Declaration(mask, None if features is None else frozenset(features), kind)
+    if parameters is not None and not isinstance(parameters, type):
+        raise InvalidComponent(f"parameters must be a class, got {parameters!r}; pass the class, not an instance")
+    wanted = Declaration(mask, None if features is None else frozenset(features), kind, parameters)
     with _ATTACHING:
         present = _own(component)
         if present is not None and present != wanted and not _copied(component, present):
