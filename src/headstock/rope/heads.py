@@ -39,6 +39,9 @@ def _head_dim_of_width(view: View, rope_type: str) -> int | None:
     # Vision towers with axial RoPE may mean the text model by `hidden_size` and themselves by `embed_dim` (Qwen2-VL).
     width = view.whole("embed_dim", *WIDTHS) if rope_type == "axial" else view.whole(*WIDTHS)
     heads = view.whole(*HEADS)
+    if width is None and heads is None:  # SAM 2 and its relatives have RoPE in their memory attention alone
+        width, heads = view.whole("memory_attention_hidden_size"), view.whole("memory_attention_num_attention_heads")
+        heads = heads and heads * (view.whole("memory_attention_downsample_rate") or 1)
     return None if width is None or heads is None else width // heads
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstock.errors import InvalidConfig
 from headstock.rope.view import View
 
 __all__ = ["layer_sets_of_older_fields", "outer_theta", "renamed"]
@@ -22,9 +23,21 @@ def renamed(rope_type: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]
 
 
 def outer_theta(view: View, layer_type: str | None) -> Any:
-    """`rope_theta` outside; GPT-NeoX calls it `rotary_emb_base`, Step-3.7 and UltraBERT list one per layer."""
+    """`rope_theta` outside; GPT-NeoX calls it `rotary_emb_base`, Step-3.7 and UltraBERT list one per layer.
+
+    Raises:
+        InvalidConfig: it is a list that says nothing about `layer_type`.
+    """
     theta = view.first("rope_theta", "rotary_emb_base")
-    return _of_first_layer(view, theta, layer_type) if _is_list(theta) else theta
+    if not _is_list(theta):
+        return theta
+    own = _of_first_layer(view, theta, layer_type)
+    if own is None:
+        raise InvalidConfig(
+            f"rope_theta must be a number, or one number per layer beside layer_types, got {theta!r} for layer type "
+            f"{layer_type!r}; say which layers it is for"
+        )
+    return own
 
 
 def layer_sets_of_older_fields(view: View, scaling: Mapping[str, Any]) -> LayerSets | None:

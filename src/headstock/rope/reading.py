@@ -58,6 +58,7 @@ max_position_embeddings=None, notes=())
     layer = view if layer_type is None else view.of_layer(layer_type)
     rope_type, fields = _named(view, parameters, notes)
     _move_in(view, layer_type, rope_type, fields, nested=None not in sets, notes=notes)
+    _note_layer_thetas(view, fields, notes)
     head_dim = read_head_dim(layer, rope_type, fields, notes)
     with_rotary_dim(layer, head_dim, fields, notes)
     return RopeSource(rope_type, fields, head_dim, view.whole("max_position_embeddings"), tuple(notes))
@@ -174,6 +175,17 @@ def _move_in(
         # Phi-3 writes the length it was trained at outside: `standardize_rope_params` of transformers prefers it, for a
         # flat layout alone.
         _add(fields, original, view.get(original), notes, outer_wins=not nested)
+
+
+def _note_layer_thetas(view: View, fields: Mapping[str, Any], notes: list[str]) -> None:
+    """Granite-SWA gives single layers, rather than types of layers, thetas of their own; 0 is a layer without RoPE."""
+    thetas = view.get("layer_rope_theta")
+    others = [each for each in thetas if each and each != fields.get("rope_theta")] if isinstance(thetas, list) else []
+    if others:
+        notes.append(
+            f"layer_rope_theta gives layers thetas other than rope_theta, {sorted(set(others))}, which are not read; "
+            "read the config once per theta, with rope_theta set to it."
+        )
 
 
 def _add(fields: dict[str, Any], name: str, outer: object, notes: list[str], *, outer_wins: bool = False) -> None:
