@@ -119,7 +119,9 @@ def test_imports_run_one_way(importer: str) -> None:
 def test_no_module_imports_itself_through_others() -> None:
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for each in OWN:
-        if each.place != "typing":
+        # A named constructor may ask the table of its own sub-package, which holds what makes its kind.
+        asks_within = each.place == "function" and part(each.importer) == part(each.imported)
+        if each.place != "typing" and not asks_within:
             graph[each.importer].add(each.imported)
     assert " -> ".join(cycle(graph)) == ""
 

@@ -1,13 +1,14 @@
 """`Mask`: a predicate of four indices, with an algebra."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 
 from headstock.errors import InvalidComponent
-from headstock.masks.contract import Index, Predicate, Verdict
+from headstock.masks.contract import Index, MaskPattern, Predicate, Verdict
 from headstock.masks.node import Node, hash_of, name_of, same, text_of
 from headstock.masks.predicate import Conjunction, Disjunction, Junction, Negation
 
@@ -64,6 +65,60 @@ class Mask:
         """
         inner = self.predicate
         return Mask(inner.operand if isinstance(inner, Negation) else Negation(inner))
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        values: Mapping[str, object] | None = None,
+        *,
+        patterns: Mapping[str, MaskPattern] | None = None,
+    ) -> "Mask":
+        """The mask that a text says: patterns with their arguments, joined by `&`, then `|`, and turned by `~`.
+
+        Nothing in the text is evaluated. Arguments are integers, lists of them, and the names of `values`, by which
+        tensors come in; a value that is a mask stands where a pattern may.
+
+        Raises:
+            InvalidConfig: the text is none of this, or a pattern refuses its arguments.
+            UnknownName: `patterns` (None: the shared `ALL_MASK_PATTERNS`) has no such name.
+
+        >>> Mask.from_text("causal & (sliding_window(512) | first_tokens(4))")
+        causal() & (sliding_window(size=512) | first_tokens(count=4))
+        >>> Mask.from_text("causal & padding(keep)", {"keep": torch.ones(2, 5, dtype=torch.bool)})
+        causal() & padding(keep=bool[2, 5])
+        """
+        from headstock.masks.table import ALL_MASK_PATTERNS
+        from headstock.masks.text import parse_mask
+
+        return parse_mask(text, ALL_MASK_PATTERNS if patterns is None else patterns, values)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, patterns: Mapping[str, MaskPattern] | None = None) -> "Mask":
+        """The mask that `to_dict` wrote.
+
+        Raises:
+            InvalidConfig: the data are of no form that `to_dict` writes, or a pattern refuses its arguments.
+            UnknownName: `patterns` (None: the shared `ALL_MASK_PATTERNS`) has no such name.
+        """
+        from headstock.masks.data import mask_from_data
+        from headstock.masks.table import ALL_MASK_PATTERNS
+
+        return mask_from_data(data, ALL_MASK_PATTERNS if patterns is None else patterns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mask as nested dictionaries of JSON's types, tensors as lists.
+
+        Raises:
+            UnsupportedFeature: it holds a plain function, which has no name to be found again by.
+
+        >>> from headstock.masks import causal, sliding_window
+        >>> (causal() & ~sliding_window(4)).to_dict()
+        {'and': [{'pattern': 'causal'}, {'not': {'pattern': 'sliding_window', 'size': 4}}]}
+        """
+        from headstock.masks.data import mask_to_data
+
+        return mask_to_data(self)
 
     @property
     def __name__(self) -> str:
