@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 __all__ = [
+    "LARGEST_LENGTH",
+    "Axes",
     "Divisors",
     "Factor",
     "Fraction",
@@ -19,7 +21,7 @@ __all__ = [
 ]
 
 _LARGEST = 1e9
-_LARGEST_LENGTH = 2**53  # the largest count that float64 holds exactly
+LARGEST_LENGTH = 2**53  # the largest count that float64 holds exactly
 _LARGEST_HEAD = 2**16
 
 
@@ -38,7 +40,7 @@ def _listed(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Length = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=_LARGEST_LENGTH)]
+Length = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=LARGEST_LENGTH)]
 HeadSize = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=_LARGEST_HEAD)]
 Theta = Annotated[float, AfterValidator(_in_float32)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -47,6 +49,7 @@ Positive = Annotated[float, Field(gt=0, le=_LARGEST, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
 Divisor = Annotated[float, Field(ge=1e-9, le=_LARGEST, allow_inf_nan=False)]
 Divisors = Annotated[tuple[Divisor, ...], BeforeValidator(_listed)]
+Axes = Annotated[int, BeforeValidator(_integral), Field(ge=2, le=8)]
 Sections = Annotated[tuple[Length, ...], BeforeValidator(_listed), Field(min_length=2)]
 
 

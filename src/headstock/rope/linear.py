@@ -18,7 +18,7 @@ class LinearParameters(RopeParameters):
     """Position interpolation: position m turns as position m / factor does in plain RoPE.
 
     Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation",
-    arXiv:2306.15595, equation 4.
+    arXiv:2306.15595, section 2.3.
 
     Example:
         >>> from headstock.rope import LinearParameters

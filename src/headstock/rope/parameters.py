@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from headstock.registry import Link, declaration_of
 from headstock.rope.contract import Frequencies, RopeFunction, canonical
 from headstock.rope.fields import Fraction, HeadSize, Length, Sections, Theta, refusals
 from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
-from headstock.rope.sections import counts_of, sectioned
+from headstock.rope.sections import axes_mask, counts_of, position_of_each
 
 __all__ = ["Lengths", "OpenParameters", "RopeParameters", "powers"]
 
@@ -244,16 +244,23 @@ class RopeParameters(BaseModel):
         self, position_ids: Num[Tensor, "*axes rows tokens"], half: int
     ) -> Float[Tensor, "rows tokens #half"]:
         """The position that turns each frequency."""
-        if position_ids.dim() == 2:
-            return position_ids.float().unsqueeze(-1)
-        sections = self.mrope_section
-        if position_ids.dim() != 3 or sections is None or position_ids.shape[0] != len(sections):
-            axes = "" if sections is None else f", or [{len(sections)}, rows, tokens]"
-            raise InvalidShape(
-                f"position_ids must be [rows, tokens]{axes}, got shape {tuple(position_ids.shape)}; several axes need "
-                "mrope_section with one entry for each"
-            )
-        return sectioned(position_ids, sections, half, interleaved=self.mrope_interleaved)
+        turned_by = self._turned_by(half, position_ids.device)
+        if position_ids.dim() == 2 and (turned_by is None or self.mrope_section is not None):
+            return position_ids.float().unsqueeze(-1)  # text: the same position on all axes
+        if position_ids.dim() == 3 and turned_by is not None and position_ids.shape[0] == len(turned_by):
+            return position_of_each(position_ids, turned_by)
+        axes = "" if turned_by is None else f"[{len(turned_by)}, rows, tokens]"
+        plain = "" if turned_by is not None and self.mrope_section is None else "[rows, tokens]"
+        raise InvalidShape(
+            f"position_ids must be {' or '.join(filter(None, (plain, axes)))} for rope_type {self.rope_type!r}, got "
+            f"shape {tuple(position_ids.shape)}; several axes need mrope_section or rope_type 'axial'"
+        )
+
+    def _turned_by(self, half: int, device: torch.device) -> list[Bool[Tensor, "half"]] | None:
+        """For each axis of positions the frequencies that it turns; None where there is one axis."""
+        if self.mrope_section is None:
+            return None
+        return axes_mask(self.mrope_section, half, interleaved=self.mrope_interleaved, device=device)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         return ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-__all__ = ["axes_mask", "counts_of", "sectioned"]
+__all__ = ["axes_mask", "counts_of", "position_of_each"]
 
 
 def counts_of(sections: tuple[int, ...], half: int, *, interleaved: bool) -> list[int]:
@@ -29,12 +29,11 @@ def axes_mask(
     return [(index >= end - size) & (index < end) for end, size in zip(ends, sections, strict=True)]
 
 
-def sectioned(
-    positions: Num[Tensor, "axes rows tokens"], sections: tuple[int, ...], half: int, *, interleaved: bool
+def position_of_each(
+    positions: Num[Tensor, "axes rows tokens"], turned_by: list[Bool[Tensor, "half"]]
 ) -> Float[Tensor, "rows tokens half"]:
     """For each frequency the position on the axis that turns it, in float32."""
-    masks = axes_mask(sections, half, interleaved=interleaved, device=positions.device)
     chosen = positions[0].float().unsqueeze(-1)
-    for axis in range(1, len(sections)):
-        chosen = torch.where(masks[axis], positions[axis].float().unsqueeze(-1), chosen)
-    return chosen.expand(*positions.shape[1:], half)
+    for axis in range(1, len(turned_by)):
+        chosen = torch.where(turned_by[axis], positions[axis].float().unsqueeze(-1), chosen)
+    return chosen

@@ -1,17 +1,33 @@
 """The shared table of RoPE variants and the overlays over it."""
 
 from headstock.registry import Interface, Registry
+from headstock.rope.axial import axial
 from headstock.rope.contract import RopeFunction, check_variant
 from headstock.rope.default import default
 from headstock.rope.dynamic import dynamic
 from headstock.rope.linear import linear
+from headstock.rope.llama3 import llama3
+from headstock.rope.longrope import longrope
+from headstock.rope.mrope import mrope
+from headstock.rope.proportional import proportional
+from headstock.rope.yarn import yarn
 
 __all__ = ["ROPE_INIT_FUNCTIONS", "ROPE_VARIANTS", "RopeInterface"]
 
 ROPE_VARIANTS: Registry[RopeFunction] = Registry(
     "RoPE variant",
     check=check_variant,
-    builtins={"default": default, "dynamic": dynamic, "linear": linear},
+    builtins={
+        "axial": axial,
+        "default": default,
+        "dynamic": dynamic,
+        "linear": linear,
+        "llama3": llama3,
+        "longrope": longrope,
+        "mrope": mrope,
+        "proportional": proportional,
+        "yarn": yarn,
+    },
     entry_points="headstock.rope",
     home=(__name__, "ROPE_VARIANTS"),
 )
