@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from headstock.registry import declare
 from headstock.rope.contract import Frequencies
-from headstock.rope.parameters import Lengths, RopeParameters, powers
+from headstock.rope.parameters import Lengths, RopeParameters
+from headstock.rope.spectrum import powers
 
 __all__ = ["DefaultParameters", "default"]
 
@@ -24,9 +26,17 @@ class DefaultParameters(RopeParameters):
         (tensor([1.0000, 0.0100]), 1.0)
     """
 
+    round_up: bool = Field(False, description="whether an odd part of the head is rounded up to whole pairs (GLM-4.5)")
+
+    @property
+    def rotary_dim(self) -> int:
+        """The number of channels of each head that are rotated, the first ones."""
+        part = super().rotary_dim
+        return part + part % 2 if self.round_up and part < self.head_dim else part
+
     def compute(self, seq_len: Lengths = None, device: torch.device | str | None = None) -> Frequencies:  # noqa: ARG002
         """The frequencies of every length."""
-        return 1.0 / powers(self.rope_theta, self.rotary_dim, device), 1.0
+        return 1.0 / powers(self.rope_theta, self.rotary_dim, device, over=super().rotary_dim), 1.0
 
 
 def default(

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from headstock.registry import declare
 from headstock.rope.contract import Frequencies
-from headstock.rope.fields import Factor, Length
-from headstock.rope.parameters import Lengths, RopeParameters, powers
+from headstock.rope.fields import Factor, Length, Positive
+from headstock.rope.parameters import Lengths, RopeParameters
+from headstock.rope.spectrum import powers
 
 __all__ = ["DynamicParameters", "dynamic"]
 
@@ -32,6 +33,8 @@ class DynamicParameters(RopeParameters):
     max_position_embeddings: Length = Field(description="the length up to which nothing is scaled, in tokens")
     factor: Factor = Field(description="how fast the base grows beyond max_position_embeddings")
 
+    alpha: Positive | None = Field(None, description="a fixed stretch of the base in place of one that grows (HunYuan)")
+
     @model_validator(mode="after")
     def _check_exponent(self) -> Self:
         if self.rotary_dim < 4:
@@ -43,6 +46,8 @@ class DynamicParameters(RopeParameters):
 
     def compute(self, seq_len: Lengths = None, device: torch.device | str | None = None) -> Frequencies:
         """The frequencies of one length, or of each."""
+        if self.alpha is not None:
+            return 1.0 / powers(self.rope_theta * self.alpha**self._exponent, self.rotary_dim, device), 1.0
         if isinstance(seq_len, Tensor):
             base = self._bases(seq_len.to(device=device)).unsqueeze(-1)
             inv_freq = 1.0 / powers(base, self.rotary_dim, base.device)

@@ -11,7 +11,8 @@ from headstock.registry import declare
 from headstock.rope.contract import Frequencies
 from headstock.rope.extension import LONGEST, ORIGINAL, Extension
 from headstock.rope.fields import Factor, Positive
-from headstock.rope.parameters import Lengths, powers
+from headstock.rope.parameters import Lengths
+from headstock.rope.spectrum import powers
 
 __all__ = ["Llama3Parameters", "llama3"]
 

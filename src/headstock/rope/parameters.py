@@ -1,7 +1,5 @@
 """`RopeParameters`: what every RoPE variant's parameters share, read strictly from any layout of a configuration."""
 
-import difflib
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -10,14 +8,17 @@ from jaxtyping import Bool, Float, Int, Num
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from headstock.errors import ConfigWarning, InvalidConfig, InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.registry import Link, declaration_of
 from headstock.rope.contract import Frequencies, RopeFunction, canonical
+from headstock.rope.conventions import PASSED_OVER, conventions
+from headstock.rope.doubts import doubt, unknown_key
 from headstock.rope.fields import Fraction, HeadSize, Length, Sections, Theta, refusals
 from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
-from headstock.rope.sections import axes_mask, counts_of, position_of_each
+from headstock.rope.sections import axes_mask, check_sections, position_of_each
+from headstock.rope.view import View
 
-__all__ = ["Lengths", "OpenParameters", "RopeParameters", "powers"]
+__all__ = ["Lengths", "OpenParameters", "RopeParameters"]
 
 #: No length, one for all rows, or a tensor of one for all or one per row.
 Lengths: TypeAlias = int | Int[Tensor, "*rows"] | None
@@ -71,22 +72,8 @@ class RopeParameters(BaseModel):
                 "change one of the two"
             )
         if self.mrope_section is not None:
-            self._check_sections(self.mrope_section)
+            check_sections(self.mrope_section, self.rotary_dim // 2, interleaved=self.mrope_interleaved)
         return self
-
-    def _check_sections(self, sections: tuple[int, ...]) -> None:
-        half = self.rotary_dim // 2
-        if sum(sections) != half:
-            raise ValueError(
-                f"mrope_section must sum to the number of frequencies, {half}, got {list(sections)}, which sums to "
-                f"{sum(sections)}; give each frequency one axis"
-            )
-        counts = counts_of(sections, half, interleaved=self.mrope_interleaved)
-        if counts != list(sections):
-            raise ValueError(
-                f"mrope_section must be such that the axes can take turns, got {list(sections)}, of which {counts} "
-                "fit; make the first axis the longest or set mrope_interleaved to false"
-            )
 
     @property
     def rotary_dim(self) -> int:
@@ -130,7 +117,7 @@ class RopeParameters(BaseModel):
                 "these layers have no RoPE"
             )
         if cls is not RopeParameters:
-            return cls._read(source, source.rope_type, strict=strict)
+            return cls._read(source, source.rope_type, config, strict=strict)
         return cls._looked_up(source, config, layer_type, strict, interface)
 
     @classmethod
@@ -164,23 +151,23 @@ class RopeParameters(BaseModel):
         function = table[name]
         declared = declaration_of(function)
         variant: type[Any] = OpenParameters if declared is None or declared.parameters is None else declared.parameters
-        made: Self = variant._read(source, name, strict=strict)
+        made: Self = variant._read(source, name, config, strict=strict)
         if not _computes(variant, function):
             plain = config if variant is OpenParameters else made.model_copy()
             object.__setattr__(made, "_called", (function, plain, layer_type))
         return made
 
     @classmethod
-    def _read(cls, source: RopeSource, name: str, *, strict: bool) -> Self:
-        given = {key: value for key, value in source.fields.items() if value is not None}
-        unknown = (
-            [] if cls.model_config["extra"] == "allow" else [each for each in given if each not in cls.model_fields]
-        )
+    def _read(cls, source: RopeSource, name: str, config: object, *, strict: bool) -> Self:
         beside = {"head_dim": source.head_dim, "max_position_embeddings": source.max_position_embeddings}
-        fields = {key: value for key, value in beside.items() if value is not None} | given | {"rope_type": name}
-        made = cls(**{key: value for key, value in fields.items() if key not in unknown})
-        doubts = [_unknown_key(cls, name, key, given[key]) for key in unknown]
-        _doubt([*doubts, *source.notes, *made._disagreements()], strict)
+        given = {key: value for key, value in {**source.fields, **beside}.items() if value is not None}
+        closed = cls.model_config["extra"] != "allow"
+        unknown = [key for key in given if closed and key not in cls.model_fields]
+        fixed = conventions(View(config).get("model_type"), given)
+        fields = given | fixed | {"rope_type": name}
+        made = cls(**{key: value for key, value in fields.items() if not closed or key in cls.model_fields})
+        doubts = [unknown_key(name, key, given[key], cls.model_fields) for key in unknown if key not in PASSED_OVER]
+        doubt([*doubts, *source.notes, *made._disagreements()], strict=strict)
         return made
 
     def _disagreements(self) -> list[str]:
@@ -188,11 +175,7 @@ class RopeParameters(BaseModel):
         return []
 
     def compute(self, seq_len: Lengths = None, device: torch.device | str | None = None) -> Frequencies:  # noqa: ARG002
-        """The variant's formula; see `frequencies`.
-
-        Raises:
-            UnsupportedFeature: the class has none.
-        """
+        """The variant's formula, see `frequencies`; `UnsupportedFeature` where the class has none."""
         raise UnsupportedFeature(
             f"{type(self).__name__} must have a formula to compute frequencies, got none; define compute in it, or "
             "read it with RopeParameters.from_config, which finds the registered function"
@@ -237,24 +220,11 @@ class RopeParameters(BaseModel):
         Raises:
             InvalidShape: the positions have more axes than the parameters speak of, or other ones.
         """
-        positions = self._positions(position_ids, inv_freq.shape[-1])
-        return positions * (inv_freq.float().unsqueeze(-2) if inv_freq.dim() == 2 else inv_freq.float())
-
-    def _positions(
-        self, position_ids: Num[Tensor, "*axes rows tokens"], half: int
-    ) -> Float[Tensor, "rows tokens #half"]:
-        """The position that turns each frequency."""
-        turned_by = self._turned_by(half, position_ids.device)
-        if position_ids.dim() == 2 and (turned_by is None or self.mrope_section is not None):
-            return position_ids.float().unsqueeze(-1)  # text: the same position on all axes
-        if position_ids.dim() == 3 and turned_by is not None and position_ids.shape[0] == len(turned_by):
-            return position_of_each(position_ids, turned_by)
-        axes = "" if turned_by is None else f"[{len(turned_by)}, rows, tokens]"
-        plain = "" if turned_by is not None and self.mrope_section is None else "[rows, tokens]"
-        raise InvalidShape(
-            f"position_ids must be {' or '.join(filter(None, (plain, axes)))} for rope_type {self.rope_type!r}, got "
-            f"shape {tuple(position_ids.shape)}; several axes need mrope_section or rope_type 'axial'"
+        turned_by = self._turned_by(inv_freq.shape[-1], position_ids.device)
+        positions = position_of_each(
+            position_ids, turned_by, in_one=turned_by is None or self.mrope_section is not None
         )
+        return positions * (inv_freq.float().unsqueeze(-2) if inv_freq.dim() == 2 else inv_freq.float())
 
     def _turned_by(self, half: int, device: torch.device) -> list[Bool[Tensor, "half"]] | None:
         """For each axis of positions the frequencies that it turns; None where there is one axis."""
@@ -272,33 +242,7 @@ class OpenParameters(RopeParameters):
     model_config = ConfigDict(extra="allow")
 
 
-def powers(
-    base: float | Float[Tensor, "*rows 1"],
-    dim: int,
-    device: torch.device | str | None = None,
-    *,
-    over: int | None = None,
-) -> Float[Tensor, "*rows half"]:
-    """base^(2i / over) for i in 0 .. dim / 2 - 1, in float32; `over` is `dim` where not given."""
-    steps = torch.arange(0, dim, 2, dtype=torch.int64).to(device=device, dtype=torch.float32)
-    return base ** (steps / (over or dim))
-
-
 def _computes(variant: type[RopeParameters], function: RopeFunction) -> bool:
     """Whether `function` is one of this package's, which do no more than call `compute` of their parameters."""
     module = getattr(function, "__module__", "")
     return module == variant.__module__ and module.startswith("headstock.rope.")
-
-
-def _unknown_key(variant: type[RopeParameters], name: str, key: str, value: object) -> str:
-    nearest = difflib.get_close_matches(key, variant.model_fields, n=1)
-    advice = f"did you mean {nearest[0]!r}?" if nearest else "it changes nothing; take it away"
-    return f"{key} must be a field that rope_type {name!r} has, got {value!r}; {advice}"
-
-
-def _doubt(sentences: list[str], strict: bool) -> None:
-    """Warn of each sentence, or refuse them all."""
-    if strict and sentences:
-        raise InvalidConfig("; ".join(sentences))
-    for sentence in sentences:
-        warnings.warn(sentence, ConfigWarning, stacklevel=4)

@@ -9,7 +9,8 @@ from torch import Tensor
 from headstock.registry import declare
 from headstock.rope.contract import Frequencies
 from headstock.rope.fields import Factor
-from headstock.rope.parameters import Lengths, RopeParameters, powers
+from headstock.rope.parameters import Lengths, RopeParameters
+from headstock.rope.spectrum import powers
 
 __all__ = ["ProportionalParameters", "proportional"]
 

@@ -1,19 +1,18 @@
 """Positions on several axes: which axis turns which frequency."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-__all__ = ["axes_mask", "counts_of", "position_of_each"]
+from headstock.errors import InvalidShape
 
-
-def counts_of(sections: tuple[int, ...], half: int, *, interleaved: bool) -> list[int]:
-    """How many of `half` frequencies each axis turns."""
-    return [int(mask.sum()) for mask in axes_mask(sections, half, interleaved=interleaved)]
+__all__ = ["axes_mask", "check_sections", "position_of_each"]
 
 
 def axes_mask(
-    sections: tuple[int, ...], half: int, *, interleaved: bool, device: torch.device | str | None = None
+    sections: Sequence[int], half: int, *, interleaved: bool, device: torch.device | str | None = None
 ) -> list[Bool[Tensor, "half"]]:
     """For each axis, the frequencies that it turns.
 
@@ -29,11 +28,46 @@ def axes_mask(
     return [(index >= end - size) & (index < end) for end, size in zip(ends, sections, strict=True)]
 
 
+def check_sections(sections: Sequence[int], half: int, *, interleaved: bool) -> None:
+    """Refuse sections that do not share out `half` frequencies.
+
+    Raises:
+        ValueError: they do not sum to it, or the axes cannot take turns.
+    """
+    if sum(sections) != half:
+        raise ValueError(
+            f"mrope_section must sum to the number of frequencies, {half}, got {list(sections)}, which sums to "
+            f"{sum(sections)}; give each frequency one axis"
+        )
+    counts = [int(mask.sum()) for mask in axes_mask(sections, half, interleaved=interleaved)]
+    if counts != list(sections):
+        raise ValueError(
+            f"mrope_section must be such that the axes can take turns, got {list(sections)}, of which {counts} fit; "
+            "make the first axis the longest or set mrope_interleaved to false"
+        )
+
+
 def position_of_each(
-    positions: Num[Tensor, "axes rows tokens"], turned_by: list[Bool[Tensor, "half"]]
-) -> Float[Tensor, "rows tokens half"]:
-    """For each frequency the position on the axis that turns it, in float32."""
-    chosen = positions[0].float().unsqueeze(-1)
+    position_ids: Num[Tensor, "*axes rows tokens"], turned_by: Sequence[Bool[Tensor, "half"]] | None, *, in_one: bool
+) -> Float[Tensor, "rows tokens #half"]:
+    """For each frequency the position on the axis that turns it, in float32.
+
+    `turned_by` are the frequencies of each axis, None for one axis; `in_one`: whether one position may stand for all
+    axes, as it does for text.
+
+    Raises:
+        InvalidShape: the positions have other axes.
+    """
+    if position_ids.dim() == 2 and in_one:
+        return position_ids.float().unsqueeze(-1)
+    if turned_by is None or position_ids.dim() != 3 or position_ids.shape[0] != len(turned_by):
+        several = [] if turned_by is None else [f"[{len(turned_by)}, rows, tokens]"]
+        shapes = " or ".join(["[rows, tokens]"] * in_one + several)
+        raise InvalidShape(
+            f"position_ids must be {shapes}, got shape {tuple(position_ids.shape)}; several axes need "
+            "mrope_section or rope_type 'axial'"
+        )
+    chosen = position_ids[0].float().unsqueeze(-1)
     for axis in range(1, len(turned_by)):
-        chosen = torch.where(turned_by[axis], positions[axis].float().unsqueeze(-1), chosen)
+        chosen = torch.where(turned_by[axis], position_ids[axis].float().unsqueeze(-1), chosen)
     return chosen

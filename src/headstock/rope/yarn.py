@@ -12,7 +12,8 @@ from headstock.registry import declare
 from headstock.rope.contract import Frequencies
 from headstock.rope.extension import Extension
 from headstock.rope.fields import Factor, Positive, Weight
-from headstock.rope.parameters import Lengths, powers
+from headstock.rope.parameters import Lengths
+from headstock.rope.spectrum import powers
 
 __all__ = ["YarnParameters", "yarn"]
 
