@@ -156,12 +156,19 @@ def test_an_outer_theta_is_the_default_of_sets_that_say_otherwise() -> None:
 
 
 def test_keys_beside_the_layer_types_are_noted() -> None:
-    config = {"layer_types": [FULL], "rope_parameters": {FULL: {"rope_theta": 1e6}, "rope_theta": 1e4}}
+    config = {"layer_types": [FULL], "rope_parameters": {FULL: {"rope_type": "default"}, "rope_theta": 1e4}}
     source = read_rope(config, FULL)
     assert source is not None
-    assert source.fields == {"rope_theta": 1e6}
+    assert source.fields == {}
     assert source.notes == (
         "rope_parameters has the keys ['rope_theta'] beside its layer types, where nothing reads them.",
+    )
+
+
+def test_keys_that_every_set_overrules_are_not_noted() -> None:
+    sets = {FULL: {"rope_theta": 1e6}, SLIDING: None, "rope_theta": 1e4}
+    assert read_rope({"rope_parameters": sets, "layer_types": [FULL, SLIDING]}, FULL) == RopeSource(
+        "default", {"rope_theta": 1e6}, None, None
     )
 
 

@@ -82,9 +82,14 @@ def _sets(view: View, notes: list[str]) -> dict[str | None, Mapping[str, Any] | 
         return layer_sets_of_older_fields(view, parameters) or {None: parameters}
     labels = view.labels()
     strays = [key for key, value in parameters.items() if key not in labels and not _is_set(value)]
-    if strays:
-        notes.append(f"rope_parameters has the keys {strays} beside its layer types, where nothing reads them.")
-    return {key: _checked(f"rope_parameters[{key!r}]", parameters[key]) for key in parameters if key not in strays}
+    sets: dict[str | None, Mapping[str, Any] | None] = {
+        key: _checked(f"rope_parameters[{key!r}]", parameters[key]) for key in parameters if key not in strays
+    }
+    # transformers may leave a theta and a type there, as defaults that every set overrules.
+    unread = [key for key in strays if not all(each is None or key in each for each in sets.values())]
+    if unread:
+        notes.append(f"rope_parameters has the keys {unread} beside its layer types, where nothing reads them.")
+    return sets
 
 
 def _written(view: View, notes: list[str]) -> Mapping[str, Any]:
