@@ -63,12 +63,17 @@ def check_variant(name: str, function: Any) -> None:
     for feature in sorted(declared.features or ()):
         if feature not in FEATURES:
             raise InvalidComponent(unknown_name(f"a feature of RoPE variant {name!r}", feature, FEATURES))
-    # Read off the class and not its bases by import: pydantic stays unloaded until a variant needs it.
-    if declared.parameters is not None and not hasattr(declared.parameters, "from_config"):
+    if declared.parameters is not None and not _holds_parameters(declared.parameters):
         raise InvalidComponent(
             f"the parameters of RoPE variant {name!r} must be a subclass of RopeParameters, got "
             f"{declared.parameters!r}; derive it from headstock.rope.RopeParameters"
         )
+
+
+def _holds_parameters(parameters: type) -> bool:
+    # By name: importing RopeParameters here would go round in a circle.
+    bases = ((base.__module__, base.__name__) for base in parameters.__mro__)
+    return ("headstock.rope.parameters", "RopeParameters") in bases
 
 
 def _check_signature(name: str, function: Any) -> None:

@@ -1,5 +1,6 @@
 """`RopeParameters`: what every RoPE variant's parameters share, read strictly from any layout of a configuration."""
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -243,6 +244,7 @@ class OpenParameters(RopeParameters):
 
 
 def _computes(variant: type[RopeParameters], function: RopeFunction) -> bool:
-    """Whether `function` is one of this package's, which do no more than call `compute` of their parameters."""
-    module = getattr(function, "__module__", "")
-    return module == variant.__module__ and module.startswith("headstock.rope.")
+    """Whether `function` is one of this package's own, which do no more than call `compute` of their parameters."""
+    home = variant.__module__
+    own = getattr(sys.modules[home], getattr(function, "__name__", ""), None)  # a wrapper of it has the same module
+    return own is function and home.startswith("headstock.rope.")

@@ -70,6 +70,9 @@ class YarnParameters(Extension):
         low, high = self._index_of(self.beta_fast), self._index_of(self.beta_slow)
         if self.truncate:
             low, high = math.floor(low), math.ceil(high)
+        # The authors' code clamps both ends to the head, which turns the ramp round where it lies wholly outside.
+        if high < 0:
+            return torch.ones(self.rotary_dim // 2, device=device)
         low = max(low, 0)
         high = max(min(high, self.rotary_dim - 1), low)
         width = high - low or 0.001  # a step where both ends fall on one pair
