@@ -1,5 +1,6 @@
 """A mask at every quadruple of a geometry: patterns by broadcasting, plain functions as their scalar meaning says."""
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from headstock.errors import UnsupportedFeature
 from headstock.masks.contract import Device, Predicate
-from headstock.masks.functions import evaluate_function
+from headstock.masks.functions import evaluate_function_at
 from headstock.masks.geometry import Geometry
-from headstock.masks.indices import indices_of
+from headstock.masks.indices import Indices, indices_of
 from headstock.masks.mask import Mask
 from headstock.masks.predicate import Junction, Negation, Pattern, patterns_of
 from headstock.masks.tracing import is_known
@@ -54,15 +55,16 @@ def evaluate(
         return torch.empty(
             (geometry.batch_size, 1, geometry.q_length, geometry.kv_length), dtype=torch.bool, device=device
         )
-    return _evaluate(mask.predicate, geometry, device)
+    return evaluate_at(mask.predicate, lambda: indices_of(geometry, device))
 
 
-def _evaluate(predicate: Predicate, geometry: Geometry, device: torch.device | None) -> Tensor:
+def evaluate_at(predicate: Predicate, make: Callable[[], Indices]) -> Bool[Tensor, "rows heads queries keys"]:
+    """A predicate at the indices that `make` makes anew at each call."""
     if isinstance(predicate, Junction):
-        return reduce(type(predicate).join, [_evaluate(each, geometry, device) for each in predicate.operands])
+        return reduce(type(predicate).join, [evaluate_at(each, make) for each in predicate.operands])
     if isinstance(predicate, Negation):
-        return ~_evaluate(predicate.operand, geometry, device)
+        return ~evaluate_at(predicate.operand, make)
     if isinstance(predicate, Pattern):
-        verdict: Tensor = predicate(*indices_of(geometry, device))
+        verdict: Tensor = predicate(*make())
         return verdict
-    return evaluate_function(predicate, geometry, device)
+    return evaluate_function_at(predicate, make)

@@ -26,7 +26,12 @@ def evaluate_function(
         InvalidComponent: the function does not return a boolean, or raises.
         InvalidShape: it returns more than one boolean for four indices.
     """
-    indices = indices_of(geometry, device)
+    return evaluate_function_at(predicate, lambda: indices_of(geometry, device))
+
+
+def evaluate_function_at(predicate: Predicate, make: Callable[[], Indices]) -> Bool[Tensor, "rows heads queries keys"]:
+    """The function at the indices that `make` makes anew at each call; otherwise as `evaluate_function`."""
+    indices = make()
     if not is_readable(indices.batch_idx):
         return by_vmap(predicate, indices)
     sizes, tile = indices.sizes, tile_of(indices)
@@ -40,7 +45,7 @@ def evaluate_function(
             size if each else 1 for each, size in zip(read, sizes, strict=True)
         ):
             return verdict
-    return by_vmap(predicate, indices_of(geometry, device))
+    return by_vmap(predicate, make())
 
 
 def by_broadcasting(predicate: Predicate, indices: Indices) -> Bool[Tensor, "rows heads queries keys"] | None:

@@ -46,6 +46,18 @@ class Pattern(Node):
         """The diagonal band that the pattern is whatever its data, None where it is none."""
         return None
 
+    def judge(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Any:
+        """What the pattern says of boxes of indices, to be overridden where a call says less than it could.
+
+        The indices are `headstock.masks.planning.interval.Interval`, the answer is a `Truth`.
+        """
+        return self(batch_idx, head_idx, q_idx, kv_idx)
+
+    @property
+    def judges_tightly(self) -> bool:
+        """Whether `judge` calls no empty box possible and no full one unsure; else the planner looks at the entries."""
+        return True
+
     def check(self, geometry: Geometry) -> None:
         """Refuse a geometry that the arguments do not cover."""
 

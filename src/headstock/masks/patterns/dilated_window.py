@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.mask import Mask
 from headstock.masks.patterns.checks import check_integer
+from headstock.masks.planning.interval import Interval
+from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Pattern
 
 _ADVICE = "size counts the visible keys, dilation the steps from one to the next"
@@ -23,6 +27,15 @@ class DilatedWindow(Pattern):
         """`0 <= i - j < size * dilation and (i - j) % dilation == 0`."""
         distance = q_idx - kv_idx
         return (distance >= 0) & (distance < self.size * self.dilation) & (distance % self.dilation == 0)
+
+    def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
+        """A box holds every distance from its lowest to its highest: ask for the last multiple among them."""
+        distance = q_idx - kv_idx
+        low, high = distance.low.clamp(min=0), distance.high.clamp(max=self.size * self.dilation - 1)
+        last = torch.div(high, self.dilation, rounding_mode="floor") * self.dilation
+        possible = (low <= high) & (last >= low)
+        single = (distance.low == distance.high) | (self.dilation == 1)
+        return Truth(possible & single & (low == distance.low) & (high == distance.high), possible)
 
 
 def dilated_window(size: int, dilation: int) -> Mask:

@@ -1,6 +1,7 @@
 """Every query sees the keys of its own document; packed sequences."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Int
 from torch import Tensor
@@ -26,6 +27,15 @@ class Documents(Pattern):
         """`ids[b, i] == ids[b, j]`."""
         return self.ids[batch_idx, q_idx] == self.ids[batch_idx, kv_idx]
 
+    @cached_property
+    def judges_tightly(self) -> bool:
+        """Where the ids of every row rise, or are few: else two blocks may seem to share one that they do not."""
+        if self.ids.shape[1] < 2:
+            return True
+        rises = (self.ids[:, 1:] >= self.ids[:, :-1]).all()
+        few = self.ids.amax(1) - self.ids.amin(1) < 63  # the bits by which ranges of ids are told apart
+        return bool(rises | few.all())
+
     def tensors(self) -> tuple[Tensor, ...]:
         """`ids`."""
         return (self.ids,)
@@ -45,6 +55,11 @@ class Blockwise(Documents):
         """`ids[b, i] == ids[b, j] and ids[b, i] >= 0`."""
         own = self.ids[batch_idx, q_idx]
         return (own == self.ids[batch_idx, kv_idx]) & (own >= 0)
+
+    @cached_property
+    def judges_tightly(self) -> bool:
+        """Where no id is negative either: two blocks may share only those."""
+        return Documents(self.ids).judges_tightly and not bool((self.ids < 0).any())
 
 
 def documents(ids: Tensor) -> Mask:

@@ -10,6 +10,8 @@ from torch import Tensor
 from headstock.errors import InvalidConfig
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.mask import Mask
+from headstock.masks.planning.interval import Interval
+from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Pattern
 
 
@@ -30,6 +32,15 @@ class GlobalTokens(Pattern):
         if not isinstance(idx, Tensor):
             return idx in self.indices
         return torch.isin(idx, torch.tensor(self.indices, dtype=idx.dtype, device=idx.device))
+
+    def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
+        """Count those that lie in each range."""
+        return self._among(q_idx) | self._among(kv_idx)
+
+    def _among(self, idx: Interval) -> Truth:
+        indices = torch.tensor(self.indices, dtype=torch.int64)
+        found = torch.searchsorted(indices, idx.high, right=True) - torch.searchsorted(indices, idx.low)
+        return Truth(found == idx.high - idx.low + 1, found > 0)
 
 
 def global_tokens(indices: Iterable[int]) -> Mask:

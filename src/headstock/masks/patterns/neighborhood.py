@@ -1,11 +1,17 @@
 """Every query of a grid sees the keys around it on both axes (Hassani et al. 2022)."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.patterns.checks import check_covers, check_integer
+from headstock.masks.planning.interval import Interval
+from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Pattern
 
 _ADVICE = "height and width count the rows and columns of the grid, radius the steps to either side on each axis"
@@ -27,9 +33,42 @@ class Neighborhood(Pattern):
         columns = q_idx % self.width - kv_idx % self.width
         return (abs(rows) <= self.radius) & (abs(columns) <= self.radius)
 
+    def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
+        """A range of positions is a piece of a row, whole rows, and a piece of a row: three rectangles at most."""
+        sure, possible = torch.tensor(True), torch.tensor(False)
+        for queries in self._rectangles(q_idx):
+            for keys in self._rectangles(kv_idx):
+                exists = queries.exists & keys.exists
+                near = (abs(queries.rows - keys.rows) <= self.radius) & (
+                    abs(queries.columns - keys.columns) <= self.radius
+                )
+                sure, possible = sure & (near.sure | ~exists), possible | (near.possible & exists)
+        return Truth(sure, possible)
+
+    def _rectangles(self, idx: Interval) -> list["_Rectangle"]:
+        rows, columns = idx // self.width, (idx.low % self.width, idx.high % self.width)
+        one_row = rows.low == rows.high
+        nothing, end = torch.zeros_like(idx.low), torch.full_like(idx.low, self.width - 1)
+        head = _Rectangle(
+            Interval(rows.low, rows.low + 0),
+            Interval(columns[0], torch.where(one_row, columns[1], end)),
+            torch.ones_like(one_row),
+        )
+        middle = _Rectangle(Interval(rows.low + 1, rows.high - 1), Interval(nothing, end), rows.high - rows.low > 1)
+        tail = _Rectangle(Interval(rows.high, rows.high + 0), Interval(nothing, columns[1]), ~one_row)
+        return [head, middle, tail]
+
     def check(self, geometry: Geometry) -> None:
         """Refuse positions outside of the grid."""
         check_covers("neighborhood's grid", self.height * self.width, geometry)
+
+
+class _Rectangle(NamedTuple):
+    """A part of the grid, where it exists."""
+
+    rows: Interval
+    columns: Interval
+    exists: Tensor
 
 
 def neighborhood(height: int, width: int, radius: int) -> Mask:

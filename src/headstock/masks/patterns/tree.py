@@ -33,6 +33,11 @@ class Tree(Pattern):
         place = begin[row, q_idx]
         return (begin[row, kv_idx] <= place) & (place < end[row, kv_idx])
 
+    @property
+    def judges_tightly(self) -> bool:
+        """No: the spans of a block of keys need not be one range."""
+        return False
+
     @cached_property
     def spans(self) -> tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]:
         """Each token's place in depth-first order, and the place after its last descendant."""

@@ -1,0 +1,111 @@
+"""Blocks evaluated pair by pair: what a partial block holds, and what intervals could not say."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from headstock.masks.contract import Device
+from headstock.masks.evaluation import device_of, evaluate_at
+from headstock.masks.indices import Indices
+from headstock.masks.mask import Mask
+from headstock.masks.planning.blocks import BlockPlan
+from headstock.masks.planning.boxes import Grid
+from headstock.masks.planning.refine import Pieces, assemble
+
+__all__ = ["settle", "tiles"]
+
+_ENTRIES = 2**22  # evaluated at once
+
+
+def settle(mask: Mask, plan: BlockPlan, device: Device = None) -> BlockPlan:
+    """The plan with each partial block called what it is: empty and full ones may be among them."""
+    block_row, kv_block = _partial_blocks(plan)
+    pieces = [Pieces(plan.block_rows()[plan.is_full], *_full(plan))]
+    for chosen, bits in _evaluated(mask, plan.grid, block_row, kv_block, device):
+        inside = _inside(plan.grid, block_row[chosen], kv_block[chosen])
+        any_seen = (bits & inside).flatten(1).any(-1)
+        all_seen = (bits | ~inside).flatten(1).all(-1)
+        row, kv = block_row[chosen][any_seen], kv_block[chosen][any_seen]
+        pieces.append(Pieces(row, kv, kv + 1, all_seen[any_seen]))
+    return assemble(pieces, plan.grid)
+
+
+def tiles(
+    mask: Mask,
+    grid: Grid,
+    block_row: Int[Tensor, "tiles"],
+    kv_block: Int[Tensor, "tiles"],
+    device: Device = None,
+) -> Bool[Tensor, "tiles queries keys"]:
+    """The entries of blocks; those past the last query or key are False."""
+    found = [
+        bits & _inside(grid, block_row[chosen], kv_block[chosen])
+        for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device)
+    ]
+    return torch.cat(found) if found else torch.zeros(0, grid.q_size, grid.kv_size, dtype=torch.bool)
+
+
+def _full(plan: BlockPlan) -> tuple[Tensor, Tensor, Tensor]:
+    return plan.starts[plan.is_full], plan.ends[plan.is_full], plan.is_full[plan.is_full]
+
+
+def _partial_blocks(plan: BlockPlan) -> tuple[Tensor, Tensor]:
+    partial = ~plan.is_full
+    rows, starts, ends = plan.block_rows()[partial], plan.starts[partial], plan.ends[partial]
+    counts = ends - starts
+    first = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    return torch.repeat_interleave(rows, counts), torch.repeat_interleave(starts, counts) + torch.arange(
+        int(counts.sum())
+    ) - first
+
+
+def _evaluated(
+    mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device
+) -> Iterator[tuple[Tensor, Bool[Tensor, "tiles queries keys"]]]:
+    """Some tiles after the other, each time those of one head."""
+    place = device_of(mask, grid.geometry, device)
+    head = torch.div(block_row, grid.q_blocks, rounding_mode="floor") % grid.heads
+    most = max(1, _ENTRIES // (grid.q_size * grid.kv_size))
+    for each in head.unique().tolist():
+        for chosen in (head == each).nonzero()[:, 0].split(most):
+            made = _indices(grid, block_row[chosen], kv_block[chosen], each, place)
+            bits = evaluate_at(mask.predicate, _copies(made))
+            yield chosen, bits[:, 0].expand(len(chosen), grid.q_size, grid.kv_size).cpu()
+
+
+def _copies(made: Indices) -> Callable[[], Indices]:
+    """Makes the same indices anew, for functions that write into them."""
+    return lambda: Indices(*(part.clone() for part in made))
+
+
+def _indices(grid: Grid, block_row: Tensor, kv_block: Tensor, head: int, device: torch.device | None) -> Indices:
+    """The absolute indices of tiles; past the end, the last one again."""
+    geometry = grid.geometry
+    batch = torch.div(block_row, grid.q_blocks * grid.heads, rounding_mode="floor")
+    q = (block_row % grid.q_blocks)[:, None] * grid.q_size + torch.arange(grid.q_size)
+    kv = kv_block[:, None] * grid.kv_size + torch.arange(grid.kv_size)
+    q, kv = q.clamp(max=geometry.q_length - 1), kv.clamp(max=geometry.kv_length - 1)
+    q, kv = q + _column(geometry.q_offset, batch), kv + _column(geometry.kv_offset, batch)
+    made = Indices(
+        batch[:, None, None, None],
+        torch.tensor(head)[None, None, None, None],
+        q[:, None, :, None],
+        kv[:, None, None, :],
+    )
+    return Indices(*(each.to(device) for each in made)) if device is not None else made
+
+
+def _column(offset: int | Tensor, batch: Tensor) -> int | Tensor:
+    if not isinstance(offset, Tensor):
+        return offset
+    offset = offset.cpu().long()
+    return offset[batch][:, None] if offset.ndim == 1 else offset
+
+
+def _inside(grid: Grid, block_row: Tensor, kv_block: Tensor) -> Bool[Tensor, "tiles queries keys"]:
+    """True for the pairs of tiles that are not past the last query or key."""
+    q = (block_row % grid.q_blocks)[:, None] * grid.q_size + torch.arange(grid.q_size) < grid.geometry.q_length
+    kv = kv_block[:, None] * grid.kv_size + torch.arange(grid.kv_size) < grid.geometry.kv_length
+    return q[:, :, None] & kv[:, None, :]

@@ -1,0 +1,141 @@
+"""What a mask says of boxes: its structure where that is enough, its predicate called on intervals otherwise."""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from headstock.masks.contract import Predicate
+from headstock.masks.geometry import Geometry
+from headstock.masks.planning.boxes import Boxes, Grid
+from headstock.masks.planning.functions import IntervalIndexing
+from headstock.masks.planning.interval import Interval
+from headstock.masks.planning.lookup import Tables
+from headstock.masks.planning.truth import Truth, as_truth
+from headstock.masks.predicate import Band, Conjunction, Junction, Negation, Pattern
+from headstock.masks.structure import band_of
+
+__all__ = ["IndexBoxes", "Judge", "index_boxes"]
+
+
+class IndexBoxes(NamedTuple):
+    """The four indices of boxes, as intervals; the arguments that a predicate is called with."""
+
+    batch_idx: Interval
+    head_idx: Interval
+    q_idx: Interval
+    kv_idx: Interval
+
+
+def index_boxes(boxes: Boxes, grid: Grid) -> IndexBoxes:
+    """The absolute indices that boxes cover."""
+    geometry = grid.geometry
+    batch = torch.div(boxes.row, grid.heads, rounding_mode="floor")
+    q_first, kv_first = boxes.first_block()
+    sides = (
+        (q_first, grid.q_size, geometry.q_length, geometry.q_offset),
+        (kv_first, grid.kv_size, geometry.kv_length, geometry.kv_offset),
+    )
+    ranges = []
+    for first, size, length, offset in sides:
+        begin = first * size
+        end = torch.clamp(begin + (size << boxes.level), max=length) - 1
+        start = _offset_of(offset, batch)
+        ranges.append(Interval(begin + start, end + start))
+    head = boxes.row % grid.heads
+    return IndexBoxes(Interval(batch, batch), Interval(head, head), *ranges)
+
+
+class Judge:
+    """Says of boxes what a predicate says, and remembers which of batch rows and heads it read.
+
+    Attributes:
+        reads_batch, reads_heads: whether a verdict so far depended on the batch row, or on the head.
+        guessed: whether some part of the predicate had no meaning for intervals and was taken to be unknown, or is a
+            pattern whose verdicts are not tight.
+    """
+
+    def __init__(self, predicate: Predicate) -> None:
+        self.reads_batch = False
+        self.reads_heads = False
+        self.guessed = False
+        self._predicate = predicate
+        self._tables = Tables()
+
+    def __call__(self, boxes: Boxes, grid: Grid) -> Truth:
+        """The verdict on each box."""
+        batch_idx, head_idx, q_idx, kv_idx = index_boxes(boxes, grid)
+        batch_idx.note_use, head_idx.note_use = self._batch_was_read, self._head_was_read
+        with IntervalIndexing(self._tables):
+            verdict = self._judge(self._predicate, IndexBoxes(batch_idx, head_idx, q_idx, kv_idx))
+        sure, possible = (each.expand(boxes.shape) for each in (verdict.sure, verdict.possible))
+        return Truth(sure, possible)
+
+    def _judge(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
+        band = band_of(predicate)
+        if band is not None:
+            return in_band(band, indices)
+        if isinstance(predicate, Negation):
+            return ~self._judge(predicate.operand, indices)
+        if isinstance(predicate, Junction):
+            return self._junction(predicate, indices)
+        return self._leaf(predicate, indices)
+
+    def _junction(self, junction: Junction, indices: IndexBoxes) -> Truth:
+        everything = isinstance(junction, Conjunction)
+        if _contradicts(junction):
+            return as_truth(not everything)
+        # Bands are joined before they are judged: each may touch a box that their intersection misses.
+        banded = [each for each in junction.operands if band_of(each) is not None]
+        joined = band_of(type(junction)(tuple(banded))) if len(banded) > 1 else None
+        verdicts = [in_band(joined, indices)] if joined is not None else []
+        rest = [each for each in junction.operands if joined is None or band_of(each) is None]
+        verdicts += [self._judge(each, indices) for each in rest]
+        return reduce(type(junction).join, verdicts)
+
+    def _leaf(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
+        try:
+            if isinstance(predicate, Pattern):
+                self.guessed |= not predicate.judges_tightly
+                return as_truth(predicate.judge(*indices))
+            return as_truth(predicate(*indices))
+        except Exception:  # noqa: BLE001 -- whatever a function does with an interval, entries decide
+            self.guessed = self.reads_batch = self.reads_heads = True
+            return Truth(torch.tensor(False), torch.tensor(True))
+
+    def _batch_was_read(self) -> None:
+        self.reads_batch = True
+
+    def _head_was_read(self) -> None:
+        self.reads_heads = True
+
+
+def in_band(band: Band, indices: IndexBoxes) -> Truth:
+    """What a diagonal band says: a box holds every difference j - i from its lowest to its highest."""
+    low, high = indices.kv_idx.low - indices.q_idx.high, indices.kv_idx.high - indices.q_idx.low
+    begin = low if band.lower is None else low.clamp(min=band.lower)
+    end = high if band.upper is None else high.clamp(max=band.upper)
+    return Truth((begin == low) & (end == high), begin <= end)
+
+
+def _contradicts(junction: Junction) -> bool:
+    """Whether an operand is another one's negation."""
+    turned = [each.operand for each in junction.operands if isinstance(each, Negation)]
+    return any(each == other for each in junction.operands for other in turned)
+
+
+def _offset_of(offset: int | Tensor, batch: Tensor) -> int | Tensor:
+    if not isinstance(offset, Tensor):
+        return offset
+    offset = offset.cpu().long()
+    return offset[batch] if offset.ndim == 1 else offset
+
+
+def depends_on_rows(geometry: Geometry) -> bool:
+    """Whether the batch rows begin at different indices."""
+    return any(isinstance(each, Tensor) and each.ndim == 1 for each in (geometry.q_offset, geometry.kv_offset))
+
+
+Judging = Callable[[Boxes, Grid], Truth]
