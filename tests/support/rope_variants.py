@@ -97,7 +97,7 @@ def theirs(config: dict[str, Any], layer_type: str | None, seq_len: int | None) 
     from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
     logging.set_verbosity_error()
-    made = PreTrainedConfig(**copy.deepcopy(config))
+    made: Any = PreTrainedConfig(**copy.deepcopy(config))
     parameters = made.rope_parameters if layer_type is None else made.rope_parameters[layer_type]
     if parameters["rope_type"] == "default":
         made.rope_parameters = parameters  # a model's own function, which knows no layer types

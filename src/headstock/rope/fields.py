@@ -67,7 +67,7 @@ def _refusal(model: type[BaseModel], rope_type: object, entry: Mapping[str, Any]
         return f"{name} must not be given {variant}, got {entry['input']!r}; take it away or choose another variant"
     if not path:
         return str(entry["ctx"]["error"])
-    rule = entry["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    rule = entry["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("tuple", "list")
     rule = rule if rule.startswith("must") else f"must {rule}"
     return f"{name} {rule} {variant}, got {entry['input']!r}; it is {_meaning(model, path)}"
 
