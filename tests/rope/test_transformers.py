@@ -48,7 +48,7 @@ def test_a_variant_equals_transformers(variant: str, data: st.DataObject, seq_le
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(max_examples=3000)
+@settings(max_examples=1500)
 @given(data=st.data(), seq_len=LENGTHS)
 def test_a_variant_equals_transformers_in_thousands_of_cases(
     variant: str, data: st.DataObject, seq_len: int | None

@@ -8,7 +8,16 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-__all__ = ["VARIANTS", "config_of", "configs", "parameters_of", "theirs", "worst_relative_error"]
+__all__ = [
+    "VARIANTS",
+    "config_of",
+    "configs",
+    "parameters_of",
+    "ramp_ends",
+    "rounding",
+    "theirs",
+    "worst_relative_error",
+]
 
 THETAS = st.one_of(st.sampled_from([10_000.0, 500_000, 1e6]), st.floats(100.0, 1e8))
 FACTORS = st.one_of(st.sampled_from([1, 2.0, 4, 8.0, 40.0]), st.floats(1.0, 64.0))
@@ -124,3 +133,12 @@ def ramp_ends(inside: dict[str, Any], rotary_dim: int) -> tuple[float, float]:
 
     low, high = index_of(inside.get("beta_fast", 32)), index_of(inside.get("beta_slow", 1))
     return (math.floor(low), math.ceil(high)) if inside.get("truncate", True) else (low, high)
+
+
+def rounding(theta: float) -> float:
+    """By how much 1 / theta^x, 0 <= x <= 1, may err in float32, relatively.
+
+    Roundings of theta and of x change the power by eps / 2 * x and eps / 2 * x ln(theta); the power itself is good to
+    an ulp or two, the inverse and one more division to half an ulp each.
+    """
+    return (math.log(theta) / 2 + 4) * torch.finfo(torch.float32).eps

@@ -43,10 +43,12 @@ class AxialParameters(RopeParameters):
     """
 
     rope_type: str = "axial"
-    axes: Axes = Field(2, description="the number of axes of the grid")
-    axial_spectrum: Literal["each", "shared"] = Field("each", description="whose frequencies the axes have")
-    axial_order: Literal["blocks", "turns"] = Field("blocks", description="how the axes' frequencies follow each other")
-    axial_reversed: bool = Field(False, description="whether the last axis comes first")
+    axes: Axes = Field(default=2, description="the number of axes of the grid")
+    axial_spectrum: Literal["each", "shared"] = Field(default="each", description="whose frequencies the axes have")
+    axial_order: Literal["blocks", "turns"] = Field(
+        default="blocks", description="how the axes' frequencies follow each other"
+    )
+    axial_reversed: bool = Field(default=False, description="whether the last axis comes first")
 
     @property
     def rotary_dim(self) -> int:

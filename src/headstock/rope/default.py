@@ -26,7 +26,9 @@ class DefaultParameters(RopeParameters):
         (tensor([1.0000, 0.0100]), 1.0)
     """
 
-    round_up: bool = Field(False, description="whether an odd part of the head is rounded up to whole pairs (GLM-4.5)")
+    round_up: bool = Field(
+        default=False, description="whether an odd part of the head is rounded up to whole pairs (GLM-4.5)"
+    )
 
     @property
     def rotary_dim(self) -> int:

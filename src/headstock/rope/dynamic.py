@@ -33,7 +33,9 @@ class DynamicParameters(RopeParameters):
     max_position_embeddings: Length = Field(description="the length up to which nothing is scaled, in tokens")
     factor: Factor = Field(description="how fast the base grows beyond max_position_embeddings")
 
-    alpha: Positive | None = Field(None, description="a fixed stretch of the base in place of one that grows (HunYuan)")
+    alpha: Positive | None = Field(
+        default=None, description="a fixed stretch of the base in place of one that grows (HunYuan)"
+    )
 
     @model_validator(mode="after")
     def _check_exponent(self) -> Self:

@@ -38,10 +38,12 @@ class LongropeParameters(Extension):
     rope_type: str = "longrope"
     short_factor: Divisors = Field(description="a divisor of each frequency up to the original length")
     long_factor: Divisors = Field(description="a divisor of each frequency beyond the original length")
-    factor: Factor | None = Field(None, description="how many times longer than the original length sequences get")
-    attention_factor: Positive | None = Field(None, description="the factor on cosines and sines")
-    short_mscale: Positive | None = Field(None, description="that factor up to the original length")
-    long_mscale: Positive | None = Field(None, description="that factor beyond the original length")
+    factor: Factor | None = Field(
+        default=None, description="how many times longer than the original length sequences get"
+    )
+    attention_factor: Positive | None = Field(default=None, description="the factor on cosines and sines")
+    short_mscale: Positive | None = Field(default=None, description="that factor up to the original length")
+    long_mscale: Positive | None = Field(default=None, description="that factor beyond the original length")
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:

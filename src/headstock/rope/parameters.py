@@ -43,13 +43,15 @@ class RopeParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    rope_type: str = Field("default", description="the variant's name in the table")
-    rope_theta: Theta = Field(10_000.0, description="the base whose negative powers the frequencies are")
-    partial_rotary_factor: Fraction = Field(1.0, description="the part of each head that is rotated")
+    rope_type: str = Field(default="default", description="the variant's name in the table")
+    rope_theta: Theta = Field(default=10_000.0, description="the base whose negative powers the frequencies are")
+    partial_rotary_factor: Fraction = Field(default=1.0, description="the part of each head that is rotated")
     head_dim: HeadSize = Field(description="the channels of one head, or say hidden_size and num_attention_heads")
-    max_position_embeddings: Length | None = Field(None, description="the longest sequence, in tokens")
-    mrope_section: Sections | None = Field(None, description="the number of frequencies for each axis of positions")
-    mrope_interleaved: bool = Field(False, description="whether the axes take turns frequency by frequency")
+    max_position_embeddings: Length | None = Field(default=None, description="the longest sequence, in tokens")
+    mrope_section: Sections | None = Field(
+        default=None, description="the number of frequencies for each axis of positions"
+    )
+    mrope_interleaved: bool = Field(default=False, description="whether the axes take turns frequency by frequency")
 
     # The function registered for this variant, what it is called with, and the layer type; set on an instance. Not a
     # private attribute of pydantic: dynamo cannot trace reading one.

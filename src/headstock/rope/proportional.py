@@ -29,7 +29,7 @@ class ProportionalParameters(RopeParameters):
     """
 
     rope_type: str = "proportional"
-    factor: Factor = Field(1.0, description="how many times longer sequences get than the ones trained on")
+    factor: Factor = Field(default=1.0, description="how many times longer sequences get than the ones trained on")
 
     @property
     def rotary_dim(self) -> int:

@@ -37,12 +37,14 @@ class YarnParameters(Extension):
 
     rope_type: str = "yarn"
     factor: Factor = Field(description="how many times longer than original_max_position_embeddings sequences get")
-    attention_factor: Positive | None = Field(None, description="the factor on cosines and sines")
-    beta_fast: Positive = Field(32.0, description="the turns above which a pair is kept")
-    beta_slow: Positive = Field(1.0, description="the turns below which a pair is divided by factor")
-    mscale: Weight | None = Field(None, description="the weight of ln(factor) in the attention factor's numerator")
-    mscale_all_dim: Weight | None = Field(None, description="the same in its denominator")
-    truncate: bool = Field(True, description="whether the ramp begins and ends at whole pairs")
+    attention_factor: Positive | None = Field(default=None, description="the factor on cosines and sines")
+    beta_fast: Positive = Field(default=32.0, description="the turns above which a pair is kept")
+    beta_slow: Positive = Field(default=1.0, description="the turns below which a pair is divided by factor")
+    mscale: Weight | None = Field(
+        default=None, description="the weight of ln(factor) in the attention factor's numerator"
+    )
+    mscale_all_dim: Weight | None = Field(default=None, description="the same in its denominator")
+    truncate: bool = Field(default=True, description="whether the ramp begins and ends at whole pairs")
 
     @model_validator(mode="after")
     def _check_ramp(self) -> Self:
