@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its journeys are short, its names and files exist."""
+"""The README and the pages in docs tell the truth: code runs, journeys are short, names, files and tests exist."""
 
 import ast
 import importlib
@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
+DOCS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
+}
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 JOURNEYS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -96,8 +99,34 @@ def test_the_commands_named_are_targets(target: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files(page: str) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", PAGES[page])
-    assert [each for each in links if not each.startswith("https://") and not (ROOT / each).exists()] == []
+    text = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    folder = (ROOT / page).parent
+    assert [each for each in links if not each.startswith("https://") and not (folder / each).exists()] == []
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_the_code_of_a_page_runs(page: str) -> None:
+    assert "```python" in PAGES[page]
+    run = [sys.executable, "-W", "error", str(ROOT / "tests" / "support" / "pages.py"), str(ROOT / page)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_page_whose_code_fails_is_told(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("Text.\n\n```python\ntwo = 2\n```\n\n```python\n>>> two + 1\n4\n```\n", encoding="utf-8")
+    run = [sys.executable, str(ROOT / "tests" / "support" / "pages.py"), str(page)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'File "{page}", line 8' in done.stdout
+    assert "Got:\n    3\n" in done.stdout
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_the_tests_that_a_page_names_exist(page: str) -> None:
+    there = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("**/test_*.py"))
+    assert [name for name in re.findall(r"`(test_\w+)`", PAGES[page]) if f"def {name}(" not in there] == []
 
 
 def test_the_places_named_for_contributions_exist() -> None:
