@@ -50,5 +50,6 @@ def test_a_field_without_a_meaning_is_still_named() -> None:
     class Plain(DefaultParameters):
         strength: float
 
+    incomplete: dict[str, Any] = {"head_dim": 8}
     with pytest.raises(InvalidConfig, match=r"^strength must be given .* add it: a field of Plain$"):
-        Plain(head_dim=8)
+        Plain(**incomplete)
