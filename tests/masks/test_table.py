@@ -19,6 +19,7 @@ from headstock.masks import (
     patterns,
     sliding_window,
     to_additive,
+    to_block_mask,
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
@@ -28,10 +29,12 @@ from headstock.masks import (
 def test_the_representations_and_transformers_keys_for_them() -> None:
     assert dict[str, object](ALL_MASK_ATTENTION_FUNCTIONS) == {
         "additive": to_additive,
+        "block_mask": to_block_mask,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,
         "eager": to_additive,
+        "flex_attention": to_block_mask,
         "sdpa": to_causal_or_dense,
     }
 
@@ -40,8 +43,15 @@ def test_the_patterns() -> None:
     assert dict[str, object](ALL_MASK_PATTERNS) == {name: getattr(patterns, name) for name in patterns.__all__}
 
 
-@pytest.mark.parametrize("name", sorted(ALL_MASK_ATTENTION_FUNCTIONS))
-def test_every_representation_takes_the_same_four(name: str) -> None:
+@pytest.mark.parametrize("name", ["block_mask", "flex_attention"])
+def test_the_representation_in_blocks_takes_the_same_four(name: str) -> None:
+    geometry = Geometry(batch_size=1, q_length=2, kv_length=3)
+    found = ALL_MASK_ATTENTION_FUNCTIONS[name](causal(), geometry, dtype=torch.float32, device=torch.device("cpu"))
+    assert found.shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL_MASK_ATTENTION_FUNCTIONS) - {"block_mask", "flex_attention"}))
+def test_every_dense_representation_takes_the_same_four(name: str) -> None:
     geometry = Geometry(batch_size=1, q_length=2, kv_length=3)
     found: Any = ALL_MASK_ATTENTION_FUNCTIONS[name](causal(), geometry, dtype=torch.float32, device=torch.device("cpu"))
     tensor = found if isinstance(found, torch.Tensor) else found.attention_mask

@@ -18,8 +18,15 @@ from headstock.masks.patterns import (
     sliding_window,
     tree,
 )
+from headstock.masks.planning import BlockPlan, plan
 from headstock.masks.prepared import PreparedMask, prepare
-from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
+from headstock.masks.representations import (
+    to_additive,
+    to_block_mask,
+    to_causal_or_dense,
+    to_dense,
+    to_dense_or_additive,
+)
 from headstock.masks.table import (
     ALL_MASK_ATTENTION_FUNCTIONS,
     ALL_MASK_PATTERNS,
@@ -31,6 +38,7 @@ __all__ = [
     "ALL_MASK_ATTENTION_FUNCTIONS",
     "ALL_MASK_PATTERNS",
     "AttentionMaskInterface",
+    "BlockPlan",
     "CausalOrDense",
     "Geometry",
     "Mask",
@@ -47,10 +55,12 @@ __all__ = [
     "global_tokens",
     "neighborhood",
     "padding",
+    "plan",
     "prefix_lm",
     "prepare",
     "sliding_window",
     "to_additive",
+    "to_block_mask",
     "to_causal_or_dense",
     "to_dense",
     "to_dense_or_additive",

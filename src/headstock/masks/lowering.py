@@ -1,7 +1,7 @@
 """A mask bound to its geometry, which makes each representation once."""
 
 from collections.abc import Callable
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +14,12 @@ from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
 from headstock.masks.node import text_of_value
+from headstock.masks.planning import BlockPlan, plan
+from headstock.masks.planning.torch_form import block_mask_of
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 R = TypeVar("R")
 
@@ -109,6 +114,18 @@ class Lowering:
         if self._values is not None:
             return CausalOrDense(self._values if dtype is None else self.additive(dtype), False)
         return self._keep("causal_or_dense", self._causal_or_dense)
+
+    def plan(self, block_size: int | tuple[int, int] = 128) -> BlockPlan:
+        """See `headstock.masks.plan`: one plan for each block size, however many layers ask for it."""
+        return self._keep(
+            ("plan", block_size), lambda: plan(self.mask, self._geometry, block_size, device=self._device)
+        )
+
+    def block_mask(self, block_size: int | tuple[int, int] = 128) -> "BlockMask":
+        """See `to_block_mask`."""
+        return self._keep(
+            ("block_mask", block_size), lambda: block_mask_of(self.mask, self.plan(block_size), self._device)
+        )
 
     def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
         """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""

@@ -8,7 +8,13 @@ from headstock.masks import patterns
 from headstock.masks.contract import MaskPattern, MaskRepresentation
 from headstock.masks.mask import Mask
 from headstock.masks.node import name_of
-from headstock.masks.representations import to_additive, to_causal_or_dense, to_dense, to_dense_or_additive
+from headstock.masks.representations import (
+    to_additive,
+    to_block_mask,
+    to_causal_or_dense,
+    to_dense,
+    to_dense_or_additive,
+)
 from headstock.registry import Interface, Registry
 
 
@@ -50,11 +56,13 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
     home=(__name__, "MASK_REPRESENTATIONS"),
     builtins={
         "additive": to_additive,
+        "block_mask": to_block_mask,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,
         # The keys that transformers' attention functions go by.
         "eager": to_additive,
+        "flex_attention": to_block_mask,
         "sdpa": to_causal_or_dense,
     },
 )
@@ -87,7 +95,7 @@ class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRES
     """Mask representations by name: functions `(mask, geometry, *, dtype, device)`, exact or refused.
 
     >>> sorted(AttentionMaskInterface())
-    ['additive', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'sdpa']
+    ['additive', 'block_mask', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'flex_attention', 'sdpa']
     """
 
 

@@ -31,7 +31,8 @@ class GlobalTokens(Pattern):
         """Whether an index is one of them."""
         if not isinstance(idx, Tensor):
             return idx in self.indices
-        return torch.isin(idx, torch.tensor(self.indices, dtype=idx.dtype, device=idx.device))
+        # Not torch.isin, which torch.vmap cannot map.
+        return (idx[..., None] == torch.tensor(self.indices, dtype=idx.dtype, device=idx.device)).any(-1)
 
     def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
         """Count those that lie in each range."""

@@ -1,8 +1,9 @@
 """The representations of a mask, one file each."""
 
 from headstock.masks.representations.additive import to_additive
+from headstock.masks.representations.block_mask import to_block_mask
 from headstock.masks.representations.causal_or_dense import to_causal_or_dense
 from headstock.masks.representations.dense import to_dense
 from headstock.masks.representations.dense_or_additive import to_dense_or_additive
 
-__all__ = ["to_additive", "to_causal_or_dense", "to_dense", "to_dense_or_additive"]
+__all__ = ["to_additive", "to_block_mask", "to_causal_or_dense", "to_dense", "to_dense_or_additive"]
