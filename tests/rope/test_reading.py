@@ -5,12 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from headstock.errors import InvalidConfig
 from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
-from tests.support.rope_configs import LAYOUTS, Content, as_object, contents, written
+from tests.support.rope_configs import LAYOUTS, Content, as_object, contents, wild_configs, written
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -213,3 +213,20 @@ def test_no_value_of_the_parameters_crashes(value: object) -> None:
     for field in ("rope_parameters", "rope_scaling"):
         with pytest.raises(InvalidConfig, match=f"^{field} must be a mapping"):
             read_rope({field: value})
+
+
+def outcome(config: object, layer_type: str | None) -> str:
+    """What is read, or the text of the refusal."""
+    try:
+        return repr(read_rope(config, layer_type))
+    except InvalidConfig as error:
+        return str(error)
+
+
+@example(config={"layer_rope_theta": [[None]]}, layer_type=None)
+@example(config={"per_layer_config": {"rope_type": None}}, layer_type=FULL)
+@given(config=wild_configs(), layer_type=st.sampled_from([None, FULL, "mine"]))
+def test_any_config_is_read_or_refused_alike_as_dict_and_object(config: dict[str, Any], layer_type: str | None) -> None:
+    before = repr(config)  # NaN is not equal to itself, but its text is
+    assert outcome(config, layer_type) == outcome(as_object(config), layer_type)
+    assert repr(config) == before

@@ -61,6 +61,12 @@ def test_a_default_theta_per_layer_type_is_taken_by_it(
     assert read_rope(config, layer_type) == RopeSource("default", {"rope_theta": theta}, None, None)
 
 
+@pytest.mark.parametrize("given", [{"first": {"head_dim": 8}}, {"0": 8}])
+def test_overrides_that_are_not_by_index_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig, match=r"^per_layer_config must have a mapping of fields for each index"):
+        read_rope({"per_layer_config": given}, FULL)
+
+
 def test_the_older_name_of_global_head_sizes_is_read() -> None:
     config = {"head_dim": 256, "global_head_dim": 512}
     sources = [read_rope(config, layer_type) for layer_type in (SLIDING, FULL)]

@@ -74,3 +74,30 @@ def written(content: Content, layout: str) -> dict[str, Any]:
 def as_object(config: dict[str, Any]) -> SimpleNamespace:
     """The same fields as attributes."""
     return SimpleNamespace(**config)
+
+
+NAMES = (
+    *("rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings"),
+    *("short_factor", "long_factor", "xdrope_section", "head_dim", FULL, "0", "1"),
+)
+OUTER_NAMES = (
+    *("rope_parameters", "rope_scaling", "rope_theta", "rotary_emb_base", "partial_rotary_factor", "rotary_pct"),
+    *("original_max_position_embeddings", "max_position_embeddings", "head_dim", "hidden_size", "embed_dim"),
+    *("num_attention_heads", "qk_rope_head_dim", "qk_nope_head_dim", "rotary_dim", "global_head_dim"),
+    *("layer_types", "_rope_type_labels", "per_layer_config", "partial_rotary_factors", "layer_rope_theta"),
+    *("rope_local_base_freq", "global_rope_theta", "local_rope_theta", "swa_rope_theta", "compress_rope_theta"),
+    *("model_type", "default_theta", "default_rope_type", "text_config"),
+)
+WORDS = st.sampled_from([FULL, "sliding_attention", "yarn", "linear", "olmo3", "axial", "proportional"])
+SCALARS = st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | WORDS
+VALUES = st.recursive(
+    SCALARS, lambda deeper: st.lists(deeper, max_size=3) | st.dictionaries(st.sampled_from(NAMES), deeper, max_size=4)
+)
+
+
+def wild_configs() -> st.SearchStrategy[dict[str, Any]]:
+    """Whatever JSON may stand under the names that are read."""
+    declared = st.fixed_dictionaries({}, optional={"layer_types": st.just([FULL, "sliding_attention"])})
+    return st.tuples(st.dictionaries(st.sampled_from(OUTER_NAMES), VALUES, max_size=8), declared).map(
+        lambda parts: parts[0] | parts[1]
+    )

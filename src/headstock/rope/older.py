@@ -70,7 +70,7 @@ def _listed_per_layer(view: View, scaling: Mapping[str, Any]) -> LayerSets | Non
 
 
 def _of_first_layer(view: View, values: Sequence[Any], layer_type: str | None) -> Any:
-    kinds = list(view.get("layer_types") or ())
+    kinds = list(view.names("layer_types"))
     index = kinds.index(layer_type) if layer_type in kinds else None
     return values[index] if index is not None and index < len(values) else None
 

@@ -184,8 +184,8 @@ def _move_in(
 
 def _note_layer_thetas(view: View, fields: Mapping[str, Any], notes: list[str]) -> None:
     """Granite-SWA gives single layers, rather than types of layers, thetas of their own; 0 is a layer without RoPE."""
-    thetas = view.get("layer_rope_theta")
-    others = [each for each in thetas if each and each != fields.get("rope_theta")] if isinstance(thetas, list) else []
+    thetas = [each for each in view.names("layer_rope_theta") if isinstance(each, int | float)]
+    others = [each for each in thetas if each not in (0, fields.get("rope_theta"))]
     if others:
         notes.append(
             f"layer_rope_theta gives layers thetas other than rope_theta, {sorted(set(others))}, which are not read; "

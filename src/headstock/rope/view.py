@@ -47,10 +47,13 @@ class View:
 
     def labels(self) -> tuple[str, ...]:
         """The kinds of layer that are declared, each once; DeepSeek-V4 and LFM3 name their sets themselves."""
-        declared = self.first("_rope_type_labels", "layer_types")
-        if not isinstance(declared, Sequence) or isinstance(declared, str):
-            return ()
-        return tuple(dict.fromkeys(label for label in declared if isinstance(label, str)))
+        names = self.names("_rope_type_labels") or self.names("layer_types")
+        return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+    def names(self, field: str) -> Sequence[Any]:
+        """The entries of a list; none where the field is no list."""
+        value = self.get(field)
+        return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
     def default_theta(self, layer_type: str | None) -> Any:
         """The `default_theta` of a class: a number, or numbers per layer type or per "global" and "local"."""
@@ -60,7 +63,11 @@ class View:
         return default.get(layer_type, default.get(SCOPE_OF_LAYER_TYPE.get(layer_type or "", "global")))
 
     def of_layer(self, layer_type: str) -> Self:
-        """The fields as the layers of one type have them, where `per_layer_config` says that they differ."""
+        """The fields as the layers of one type have them, where `per_layer_config` says that they differ.
+
+        Raises:
+            InvalidConfig: it is a mapping, but not of indices to mappings.
+        """
         overrides = dict(self._overrides)
         if layer_type == "full_attention" and self.get("global_head_dim") is not None:
             overrides["head_dim"] = self.get("global_head_dim")  # Gemma 4's older spelling
@@ -74,8 +81,13 @@ class View:
 
     def _agreed(self, per_layer: Mapping[Any, Any], layer_type: str) -> dict[str, Any]:
         """The overrides that all layers of one type share; None for those in which they differ."""
-        by_index = {int(index): dict(overrides) for index, overrides in per_layer.items()}
-        mine = [by_index.get(i, {}) for i, kind in enumerate(self.get("layer_types") or ()) if kind == layer_type]
+        try:
+            by_index = {int(index): dict(overrides) for index, overrides in per_layer.items()}
+        except (TypeError, ValueError) as error:
+            raise InvalidConfig(
+                f"per_layer_config must have a mapping of fields for each index of a layer, got {dict(per_layer)}"
+            ) from error
+        mine = [by_index.get(i, {}) for i, kind in enumerate(self.names("layer_types")) if kind == layer_type]
         names = {name for overrides in mine for name in overrides}
         return {
             name: mine[0][name] if all(name in each and each[name] == mine[0].get(name) for each in mine) else None
