@@ -58,6 +58,17 @@ def test_one_text_is_no_set_of_features() -> None:
         declare(adds(1), features="softcap")
 
 
+def test_parameters_are_a_class() -> None:
+    class Parameters:
+        """What a variant's parameters are held in."""
+
+    declared = declaration_of(declare(adds(1), parameters=Parameters))
+    assert declared is not None
+    assert declared.parameters is Parameters
+    with pytest.raises(InvalidComponent, match=r"parameters must be a class, got .*; pass the class, not an instance"):
+        declare(adds(1), parameters=Parameters())  # type: ignore[arg-type]  # what is refused
+
+
 @pytest.mark.parametrize("component", [math.sin, len, int, [].append, 3])
 def test_what_takes_no_attributes_is_refused(component: object) -> None:
     with pytest.raises(

@@ -53,15 +53,14 @@ class AxialParameters(RopeParameters):
     @property
     def rotary_dim(self) -> int:
         """The channels that turn: pairs for all axes alike, so up to 2 * axes - 1 channels may stay as they are."""
-        return int(self.head_dim * self.partial_rotary_factor) // (2 * self.axes) * 2 * self.axes
+        return self._part // (2 * self.axes) * 2 * self.axes
 
     @model_validator(mode="after")
     def _check_axes(self) -> Self:
-        channels = int(self.head_dim * self.partial_rotary_factor)
-        if self.axes == 2 and channels % 4:  # with three axes a rest stays as it is (MiniMax-M3-VL)
+        if self.axes == 2 and self._part % 4:  # with three axes a rest stays as it is (MiniMax-M3-VL)
             raise ValueError(
                 f"head_dim * partial_rotary_factor must be a multiple of 4 channels for rope_type {self.rope_type!r}, "
-                f"got {self.head_dim} * {self.partial_rotary_factor:g} = {channels}; both axes need whole pairs"
+                f"got {self.head_dim} * {self.partial_rotary_factor:g} = {self._part}; both axes need whole pairs"
             )
         if self.mrope_section is not None:
             raise ValueError(

@@ -33,12 +33,12 @@ class DefaultParameters(RopeParameters):
     @property
     def rotary_dim(self) -> int:
         """The number of channels of each head that are rotated, the first ones."""
-        part = super().rotary_dim
-        return part + part % 2 if self.round_up and part < self.head_dim else part
+        odd = self._part % 2 if self.round_up and self._part < self.head_dim else 0
+        return self._part + odd
 
     def compute(self, seq_len: Lengths = None, device: torch.device | str | None = None) -> Frequencies:  # noqa: ARG002
         """The frequencies of every length."""
-        return 1.0 / powers(self.rope_theta, self.rotary_dim, device, over=super().rotary_dim), 1.0
+        return 1.0 / powers(self.rope_theta, self.rotary_dim, device, over=self._part), 1.0
 
 
 def default(

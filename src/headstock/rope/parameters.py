@@ -81,6 +81,10 @@ class RopeParameters(BaseModel):
     @property
     def rotary_dim(self) -> int:
         """The number of channels of each head that are rotated, the first ones."""
+        return self._part
+
+    @property
+    def _part(self) -> int:
         return int(self.head_dim * self.partial_rotary_factor)
 
     @classmethod
