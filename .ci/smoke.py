@@ -11,8 +11,10 @@ from torch import Tensor
 
 import headstock
 from headstock import AttentionInterface, attend
+from headstock.caches import GrowingCache
 from headstock.layers import ALL_LAYERS
 from headstock.masks import causal
+from headstock.rope import RopeParameters
 
 environment = Path(sys.argv[1]).resolve()
 query, key, value = (torch.randn(2, 4, 8, 16) for _ in range(3))
@@ -45,6 +47,11 @@ for name, result in results.items():
     expect(deviation <= bound, f"{name} deviates from eager by {deviation:.1e}, at most {bound:.1e}")
 own = attend(query, key, value, mask=causal(), implementation="first_value")
 expect(torch.equal(own, value[:, :, :1].expand_as(query)), "a registered function runs by its name")
+cache = GrowingCache()
+halves = [cache.update(0, key[:, :, part], value[:, :, part]) for part in (slice(5), slice(5, None))]
+expect(torch.equal(halves[1][0], key) and torch.equal(halves[1][1], value), "a cache gives back what went in")
+rope = RopeParameters.from_config({"rope_theta": 100.0, "head_dim": 4, "max_position_embeddings": 8})
+expect(torch.allclose(rope.frequencies()[0], torch.tensor([1.0, 0.1])), "RoPE's frequencies are powers of its base")
 script = subprocess.run([environment / "bin" / "headstock"], capture_output=True, text=True, check=False)
 expect(script.returncode == 1, "the command without its extra exits with 1")
 expect("headstock[cli]" in script.stderr and "Traceback" not in script.stderr, f"and says: {script.stderr.strip()}")
