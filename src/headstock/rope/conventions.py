@@ -1,9 +1,12 @@
 """What models fix in their code and leave out of their configurations, by `model_type`, after transformers 5.23."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["FIXED", "PASSED_OVER", "conventions"]
+from headstock.rope.doubts import unknown_key
+from headstock.rope.reading import RopeSource
+
+__all__ = ["FIXED", "PASSED_OVER", "conventions", "stated"]
 
 PASSED_OVER = frozenset({"interleaved", "llama_4_scaling_beta"})
 """Keys among RoPE parameters that concern no frequency: of Qwen3-Omni (a repetition) and Ministral 3 (of queries)."""
@@ -38,6 +41,20 @@ def conventions(model_type: object, given: Mapping[str, Any]) -> dict[str, Any]:
         return _of_all_heads(given)
     fixed = FIXED.get(model_type, {}) if isinstance(model_type, str) else {}
     return {key: value for key, value in fixed.items() if value is None or key not in given}
+
+
+def stated(
+    source: RopeSource, model_type: object, rope_type: str, known: Collection[str] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a variant that has the `known` ones (None: any), and a sentence for each key that is none of them."""
+    beside = {"head_dim": source.head_dim, "max_position_embeddings": source.max_position_embeddings}
+    given = {key: value for key, value in {**source.fields, **beside}.items() if value is not None}
+    fields = given | conventions(model_type, given) | {"rope_type": rope_type}
+    if known is None:
+        return fields, []
+    unknown = [key for key in given if key not in known and key not in PASSED_OVER]
+    doubts = [unknown_key(rope_type, key, given[key], known) for key in unknown]
+    return {key: value for key, value in fields.items() if key in known}, doubts
 
 
 def _of_all_heads(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.registry import Link, declaration_of
 from headstock.rope.contract import Frequencies, RopeFunction, canonical
-from headstock.rope.conventions import PASSED_OVER, conventions
-from headstock.rope.doubts import doubt, unknown_key
+from headstock.rope.conventions import stated
+from headstock.rope.doubts import doubt
 from headstock.rope.fields import Fraction, HeadSize, Length, Sections, Theta, refusals
 from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
 from headstock.rope.sections import axes_mask, check_sections, position_of_each
@@ -159,21 +159,15 @@ class RopeParameters(BaseModel):
         declared = declaration_of(function)
         variant: type[Any] = OpenParameters if declared is None or declared.parameters is None else declared.parameters
         made: Self = variant._read(source, name, config, strict=strict)
-        if not _computes(variant, function):
-            plain = config if variant is OpenParameters else made.model_copy()
-            object.__setattr__(made, "_called", (function, plain, layer_type))
-        return made
+        if made.is_computed_by(function):
+            return made
+        return made.called(function, config if variant is OpenParameters else made, layer_type)
 
     @classmethod
     def _read(cls, source: RopeSource, name: str, config: object, *, strict: bool) -> Self:
-        beside = {"head_dim": source.head_dim, "max_position_embeddings": source.max_position_embeddings}
-        given = {key: value for key, value in {**source.fields, **beside}.items() if value is not None}
-        closed = cls.model_config["extra"] != "allow"
-        unknown = [key for key in given if closed and key not in cls.model_fields]
-        fixed = conventions(View(config).get("model_type"), given)
-        fields = given | fixed | {"rope_type": name}
-        made = cls(**{key: value for key, value in fields.items() if not closed or key in cls.model_fields})
-        doubts = [unknown_key(name, key, given[key], cls.model_fields) for key in unknown if key not in PASSED_OVER]
+        known = None if cls.model_config["extra"] == "allow" else cls.model_fields
+        fields, doubts = stated(source, View(config).get("model_type"), name, known)
+        made = cls(**fields)
         doubt([*doubts, *source.notes, *made._disagreements()], strict=strict)
         return made
 
@@ -191,13 +185,8 @@ class RopeParameters(BaseModel):
     def frequencies(self, seq_len: Lengths = None, device: torch.device | str | None = None) -> Frequencies:
         """Inverse frequencies in float32, radians per position, and the factor on cosines and sines.
 
-        Args:
-            seq_len: the sequence length, in tokens: none, one for all, or a tensor of one per row.
-            device: where the result is.
-
-        Returns:
-            `[rotary_dim // 2]`, for lengths per row `[rows, rotary_dim // 2]`; and the factor, a tensor only where it
-            depends on a length that is one.
+        `[rotary_dim // 2]`, for a tensor of one length per row `[rows, rotary_dim // 2]`; the factor is a tensor only
+        where it depends on a length that is one. `seq_len` is in tokens.
 
         Raises:
             InvalidShape: `seq_len` is a tensor of more than one dimension.
@@ -215,14 +204,28 @@ class RopeParameters(BaseModel):
             inv_freq = inv_freq.expand(seq_len.shape[0], -1)
         return inv_freq, factor
 
+    def is_computed_by(self, function: RopeFunction) -> bool:
+        """Whether `frequencies` is what `function` gives for these parameters."""
+        if self._called is not None:
+            return self._called[0] is function
+        # Our own functions do no more than call `compute` of their parameters; a wrapper of one has the same module.
+        home = type(self).__module__
+        own = getattr(sys.modules[home], getattr(function, "__name__", ""), None)
+        return own is function and home.startswith("headstock.rope.")
+
+    def called(self, function: RopeFunction, config: object = None, layer_type: str | None = None) -> Self:
+        """A copy whose `frequencies` are those that `function` gives for `config`, for these parameters by default."""
+        made = self.model_copy()
+        object.__setattr__(made, "_called", (function, self if config is None else config, layer_type))
+        return made
+
     def angles(
         self, position_ids: Num[Tensor, "*axes rows tokens"], inv_freq: Float[Tensor, "*rows half"]
     ) -> Float[Tensor, "rows tokens half"]:
         """The angle of each rotated pair of channels, in radians and float32: position times frequency.
 
-        Args:
-            position_ids: `[rows, tokens]`; with `mrope_section` also one of these per axis.
-            inv_freq: of `frequencies`, `[half]` or one set per row.
+        `position_ids` are `[rows, tokens]`, with `mrope_section` also one of these per axis; `inv_freq` is that of
+        `frequencies`, one set for all rows or one for each.
 
         Raises:
             InvalidShape: the positions have more axes than the parameters speak of, or other ones.
@@ -247,10 +250,3 @@ class OpenParameters(RopeParameters):
     """The parameters of a variant that declares none: any keys, of which what all variants share is checked."""
 
     model_config = ConfigDict(extra="allow")
-
-
-def _computes(variant: type[RopeParameters], function: RopeFunction) -> bool:
-    """Whether `function` is one of this package's own, which do no more than call `compute` of their parameters."""
-    home = variant.__module__
-    own = getattr(sys.modules[home], getattr(function, "__name__", ""), None)  # a wrapper of it has the same module
-    return own is function and home.startswith("headstock.rope.")
