@@ -196,7 +196,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
         "ful",
         r"^layer_type must be one of .*\['full_attention'\], got 'ful'",
     ),
-    "a composite": ({"text_config": {"rope_theta": 1e4}}, None, r"holds a text_config; pass that one$"),
+    "a composite": (
+        {"text_config": {"rope_theta": 1e4}, "hidden_size": 64},
+        None,
+        r"holds a text_config; pass that one$",
+    ),
     "thetas of no layers": ({"rope_theta": [1e4, 1e6]}, None, r"^rope_theta must be a number, or one number per layer"),
 }
 

@@ -104,10 +104,8 @@ def _written(view: View, notes: list[str]) -> Mapping[str, Any]:
 
 
 def _refuse_composite(view: View) -> None:
-    says_nothing = all(
-        view.get(name) is None for name in ("rope_theta", "hidden_size", "head_dim", "num_attention_heads")
-    )
-    for name in ("text_config", "decoder_config", "thinker_config", "llm_config") if says_nothing else ():
+    says_nothing = all(view.get(name) is None for name in ("rope_theta", "head_dim", "num_attention_heads"))
+    for name in ("text_config", "thinker_config", "decoder", "encoder_config", "dit_config") if says_nothing else ():
         if view.get(name) is not None:
             raise InvalidConfig(
                 f"RoPE must be read from the config that describes the layers, got one that says nothing and holds a "
