@@ -42,7 +42,8 @@ def test_every_refused_field_is_in_one_sentence_of_its_own() -> None:
         "before stretching, in tokens; "
         "factor must be greater than or equal to 1 for rope_type 'yarn', got 0.5; it is how many times longer than "
         "original_max_position_embeddings sequences get; "
-        "nonsense must not be given for rope_type 'yarn', got 1; take it away or choose another variant"
+        "nonsense must not be given for rope_type 'yarn', got 1; take it away, or read all with "
+        "RopeParameters.from_config, which finds the variant's class"
     )
 
 

@@ -137,6 +137,19 @@ def test_a_class_without_a_formula_says_so() -> None:
         Fields(head_dim=8).frequencies()
 
 
+def test_parameters_know_the_function_that_computes_them() -> None:
+    parameters = RopeParameters.from_config(FLAT)
+    yarn, default = ROPE_INIT_FUNCTIONS["yarn"], ROPE_INIT_FUNCTIONS["default"]
+    assert parameters.is_computed_by(yarn)
+    assert not parameters.is_computed_by(default)
+    plain = parameters.called(default)
+    assert plain.is_computed_by(default)
+    assert not plain.is_computed_by(yarn)
+    assert plain.frequencies()[0].equal(DefaultParameters(head_dim=64, rope_theta=1e6).frequencies()[0])
+    assert parameters.is_computed_by(yarn)
+    assert not parameters.frequencies()[0].equal(plain.frequencies()[0])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3, 4)])
 def test_lengths_of_two_dimensions_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidShape, match="seq_len must be one length or one per row, got a tensor of shape"):

@@ -140,6 +140,7 @@ WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     # longrope
     (without(LONGROPE, "long_factor"), HEAD, "long_factor must be given for rope_type 'longrope', got none"),
     (without(LONGROPE, "short_factor"), HEAD, "short_factor must be given"),
+    (LONGROPE | {"original_max_position_embeddings": 1}, HEAD, "original_max_position_embeddings must be at least 2"),
     (LONGROPE | {"short_factor": [1, 1, 1]}, HEAD, "short_factor must have one entry for each of 4 frequencies, got 3"),
     (LONGROPE | {"long_factor": [1] * 8}, HEAD, "long_factor must have one entry for each of 4 frequencies, got 8"),
     (LONGROPE | {"long_factor": []}, HEAD, "long_factor must have one entry for each of 4 frequencies, got 0"),

@@ -46,7 +46,7 @@ def conventions(model_type: object, given: Mapping[str, Any]) -> dict[str, Any]:
 def stated(
     source: RopeSource, model_type: object, rope_type: str, known: Collection[str] | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """The fields of a variant that has the `known` ones (None: any), and a sentence for each key that is none of them."""
+    """The fields of a variant that has the `known` ones (None: any), and a sentence for each other key."""
     beside = {"head_dim": source.head_dim, "max_position_embeddings": source.max_position_embeddings}
     given = {key: value for key, value in {**source.fields, **beside}.items() if value is not None}
     fields = given | conventions(model_type, given) | {"rope_type": rope_type}

@@ -64,7 +64,10 @@ def _refusal(model: type[BaseModel], rope_type: object, entry: Mapping[str, Any]
     if entry["type"] == "missing":
         return f"{name} must be given {variant}, got none; add it: {_meaning(model, path)}"
     if entry["type"] == "extra_forbidden":
-        return f"{name} must not be given {variant}, got {entry['input']!r}; take it away or choose another variant"
+        return (
+            f"{name} must not be given {variant}, got {entry['input']!r}; take it away, or read all with "
+            "RopeParameters.from_config, which finds the variant's class"
+        )
     if not path:
         return str(entry["ctx"]["error"])
     rule = entry["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("tuple", "list")

@@ -55,6 +55,11 @@ class LongropeParameters(Extension):
                     f"{name} must have one entry for each of {half} frequencies, got {found}; rotary_dim // 2 = "
                     f"{self.rotary_dim} // 2 are needed"
                 )
+        if self.original_max_position_embeddings < 2:  # its logarithm divides
+            raise ValueError(
+                "original_max_position_embeddings must be at least 2 for rope_type 'longrope', got 1; it is the length "
+                "trained on"
+            )
         if (self.short_mscale is None) != (self.long_mscale is None):
             given, other = ("short", "long") if self.long_mscale is None else ("long", "short")
             raise ValueError(f"{other}_mscale must be given with {given}_mscale, got none; give both or neither")

@@ -28,8 +28,8 @@ Lengths: TypeAlias = int | Int[Tensor, "*rows"] | None
 class RopeParameters(BaseModel):
     """The parameters of one RoPE variant for one kind of layer: strictly typed, frozen, every refusal by field name.
 
-    A variant subclasses it with its own fields and with `compute`, its formula. Whole numbers may be
-    written as floats (4096.0), since JSON tells them apart no more than we do; other numbers as ints.
+    A variant subclasses it with its own fields and with `compute`, its formula. Whole numbers may be written as floats
+    (4096.0), since JSON tells them apart no more than we do; other numbers as ints.
 
     Raises:
         InvalidConfig: a field is unknown, missing, or of a wrong type or value.
@@ -159,9 +159,8 @@ class RopeParameters(BaseModel):
         declared = declaration_of(function)
         variant: type[Any] = OpenParameters if declared is None or declared.parameters is None else declared.parameters
         made: Self = variant._read(source, name, config, strict=strict)
-        if made.is_computed_by(function):
-            return made
-        return made.called(function, config if variant is OpenParameters else made, layer_type)
+        takes = config if variant is OpenParameters else made
+        return made if made.is_computed_by(function) else made.called(function, takes, layer_type)
 
     @classmethod
     def _read(cls, source: RopeSource, name: str, config: object, *, strict: bool) -> Self:
@@ -214,7 +213,7 @@ class RopeParameters(BaseModel):
         return own is function and home.startswith("headstock.rope.")
 
     def called(self, function: RopeFunction, config: object = None, layer_type: str | None = None) -> Self:
-        """A copy whose `frequencies` are those that `function` gives for `config`, for these parameters by default."""
+        """A copy whose `frequencies` are what `function` gives for `config`, by default for these parameters."""
         made = self.model_copy()
         object.__setattr__(made, "_called", (function, self if config is None else config, layer_type))
         return made
