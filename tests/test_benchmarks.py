@@ -22,6 +22,7 @@ EXPECTED = {
     "attention": (["F.sdpa", "transformers sdpa", "transformers eager", "F.sdpa, enable_gqa"], 6),
     "checkpointing": (["no checkpointing", "transformers"], 0),
     "models": (["transformers"], 0),
+    "generation": (["transformers"], 2),
 }
 
 

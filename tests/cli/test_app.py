@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,30 +10,7 @@ from safetensors.torch import load_file
 
 import headstock
 from headstock.cli import main
-
-
-class Done(NamedTuple):
-    status: int | str | None
-    out: str
-    err: str
-
-
-class Command:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: str) -> Done:
-        self.monkeypatch.setattr(sys, "argv", ["headstock", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return Done(exited.value.code, *self.capsys.readouterr())
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "120")
-    return Command(monkeypatch, capsys)
+from tests.support.command import Command, Done
 
 
 def test_the_version_is_shown(command: Command) -> None:

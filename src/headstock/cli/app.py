@@ -2,13 +2,22 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headstock.errors import HeadstockError
+from headstock.errors import HeadstockError, InvalidConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from headstock.models.conversion import Conversion
 
 __all__ = ["app", "run"]
+
+CacheName = Literal["growing", "static", "sliding", "none"]
+DtypeName = Literal["float32", "bfloat16", "float16"]
+LayoutName = Literal["half_split", "interleaved"]
 
 app = typer.Typer(
     name="headstock",
@@ -47,18 +56,95 @@ def headstock(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A .bin, .pt or .pth file, or a folder that holds pytorch_model.bin.")],
-    folder: Annotated[Path, typer.Argument(help="Where model.safetensors and config.json go.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="A .bin, .pt or .pth file, a folder that holds pytorch_model.bin, or a .gguf file."),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where model.safetensors, config.json and a tokenizer go.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
+    dtype: Annotated[
+        DtypeName | None, typer.Option(help="Of the weights of a .gguf file; float32 where nothing is said.")
+    ] = None,
+    rotary_layout: Annotated[
+        LayoutName | None, typer.Option(help="Of a .gguf file; interleaved keeps the rows as they are stored.")
+    ] = None,
 ) -> None:
-    """Turn a pickled checkpoint into safetensors; nothing in the pickle is run."""
-    from headstock.models.conversion import convert as convert_checkpoint
-
-    made = convert_checkpoint(source, folder, force=force)
+    """Turn a pickled checkpoint or a GGUF file into safetensors; nothing in the file is run."""
+    made = _converted(source, folder, dtype=dtype, rotary_layout=rotary_layout, force=force)
     print(f"{made.weights}: {made.tensors} tensors")
     for name, kept in made.shared.items():
         print(f"  {name} shares the numbers of {kept}, written once")
     print(f"{made.config}: in place" if made.config else f"no config.json beside the source: put one into {folder}")
+
+
+def _converted(
+    source: Path, folder: Path, *, dtype: DtypeName | None, rotary_layout: LayoutName | None, force: bool
+) -> "Conversion":
+    if source.suffix.lower() == ".gguf":
+        from headstock.models.gguf import convert_gguf
+
+        layout = "half_split" if rotary_layout is None else rotary_layout
+        return convert_gguf(source, folder, dtype=_dtype(dtype or "float32"), rotary_layout=layout, force=force)
+    if dtype is not None or rotary_layout is not None:
+        raise InvalidConfig(
+            f"--dtype and --rotary-layout must be left out where the source is no .gguf file, got {source}"
+        )
+    from headstock.models.conversion import convert as convert_checkpoint
+
+    return convert_checkpoint(source, folder, force=force)
+
+
+def _dtype(name: DtypeName) -> "torch.dtype":
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with config.json, model.safetensors and tokenizer.json, or a .gguf file; SmolLM2 otherwise."
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The most tokens to generate; 64 where nothing is said, if they fit.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above 0 draws.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that sum to p.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the random numbers.")] = None,
+    attention: Annotated[str, typer.Option(help="Name of the attention function.")] = "auto",
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Another function for some layers, as 0-3=eager or 5=sdpa; repeatable, the last one wins."),
+    ] = None,
+    cache: Annotated[CacheName, typer.Option(help="How keys and values are kept.")] = "growing",
+    dtype: Annotated[DtypeName | None, typer.Option(help="Of the weights; the file's where nothing is said.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="How many threads torch uses.")] = None,
+    echo: Annotated[bool, typer.Option("--echo", help="Show the prompt before the text.")] = False,
+) -> None:
+    """Continue a text, token by token; the standard output is the text alone."""
+    from headstock.cli.generate import Request
+    from headstock.cli.generate import run as run_request
+    from headstock.models.generation import Sampling
+
+    request = Request(
+        prompt=prompt,
+        model=model,
+        max_tokens=max_tokens,
+        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+        seed=seed,
+        attention=attention,
+        layers=tuple(layers or ()),
+        cache=cache,
+        dtype=None if dtype is None else _dtype(dtype),
+        threads=threads,
+        echo=echo,
+    )
+    raise typer.Exit(run_request(request))
 
 
 @app.command()

@@ -63,11 +63,39 @@ class Model(nn.Module):
         source = Path(folder)
         config = cls.config_class.read(source / CONFIG_FILE)
         file = weights_file(source)
-        tensors = cls._own_names(read_safetensors(file))
+        return cls.from_tensors(config, read_safetensors(file), attention, dtype=dtype, device=device, source=file)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        config: Any,
+        tensors: Mapping[str, Tensor],
+        attention: str = "auto",
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        source: object = "tensors in memory",
+    ) -> Self:
+        """The model of a configuration with these tensors, in evaluation mode; they are used, not copied.
+
+        Args:
+            config: of the class's own kind.
+            tensors: by the names of a `model.safetensors`.
+            attention: name of the attention function of all layers.
+            dtype: of the parameters; None keeps the tensors'.
+            device: of the parameters.
+            source: where they come from, for what an error says.
+
+        Raises:
+            InvalidConfig: a tensor is missing or unknown.
+            InvalidShape: a tensor has another shape than the configuration says.
+            UnknownName: there is no attention function of that name.
+        """
+        named = cls._own_names(dict(tensors))
         with unfilled():
-            model = cls._for(config, tensors)
+            model = cls._for(config, named)
         model.set_attention(attention)
-        fill(model, model._tied(tensors), source=file, dtype=dtype)
+        fill(model, model._tied(named), source=source, dtype=dtype)
         model._tie()
         return model.to(device).eval()
 

@@ -29,7 +29,7 @@ def test_every_check_holds_and_every_chapter_is_told() -> None:
     holds, text = told()
     assert holds, text
     assert "FAILS" not in text
-    assert "15 of 15 checks hold" in text
+    assert "20 of 20 checks hold" in text
     for expected in (
         "1. One model, three attention functions",
         "@AttentionInterface.register(NAME)",
@@ -41,6 +41,10 @@ def test_every_check_holds_and_every_chapter_is_told() -> None:
         "Perplexity (a uniform guess: 9669)",
         "full: 8 of 8 layers checkpointed",
         "peak MiB of living tensors",
+        "Once upon a time, in a small village by the sea, there was a wise old wizard",
+        "sdpa, layers 0-9 eager",
+        "The capital of France is Paris.",
+        "stored rows in pairs - rows in halves",
     ):
         assert expected in text
     assert custom.NAME not in ALL_ATTENTION_FUNCTIONS
@@ -88,9 +92,10 @@ def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch
     seen: list[int] = []
     monkeypatch.setattr(story, "_encoder_chapters", lambda *_: seen.append(torch.get_num_threads()))
     monkeypatch.setattr(story, "_decoder_chapters", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(story, "_english_chapters", lambda *_: seen.append(torch.get_num_threads()))
     torch.set_num_threads(2)
     try:
         assert story.tell(Console(file=io.StringIO()))
-        assert (seen, torch.get_num_threads()) == ([1, 1], 2)
+        assert (seen, torch.get_num_threads()) == ([1, 1, 1], 2)
     finally:
         torch.set_num_threads(1)

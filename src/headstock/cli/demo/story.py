@@ -9,13 +9,15 @@ from rich.console import Console
 
 from headstock.attention import AttentionInterface
 from headstock.cli.demo import custom
+from headstock.cli.demo.english import LAYERS, load_smollm2, show_generation
 from headstock.cli.demo.genera import load_gpt2, show_perplexity
+from headstock.cli.demo.layouts import show_layouts
 from headstock.cli.demo.overriding import show_override
 from headstock.cli.demo.pruning import HEAD, LAYER, show_pruning
 from headstock.cli.demo.report import Report
 from headstock.cli.demo.similarity import encode, show_functions
 from headstock.cli.demo.training import show_training
-from headstock.cli.demo.weights import MICROFORMER, MINILM, package_folder
+from headstock.cli.demo.weights import MICROFORMER, MINILM, SMOLLM2, package_file, package_folder
 
 __all__ = ["tell"]
 
@@ -27,10 +29,11 @@ def tell(console: Console | None = None) -> bool:
         MissingDependency: the packages with the weights, or the tokenizer's, are not installed.
     """
     report = Report(Console() if console is None else console)
-    minilm, microformer = package_folder(*MINILM), package_folder(*MICROFORMER)
+    minilm, microformer, smollm2 = package_folder(*MINILM), package_folder(*MICROFORMER), package_file(*SMOLLM2)
     with _one_thread(), _registered() as lines:
         _encoder_chapters(report, minilm, lines)
         _decoder_chapters(report, microformer)
+        _english_chapters(report, smollm2)
     return report.finish()
 
 
@@ -51,6 +54,17 @@ def _decoder_chapters(report: Report, microformer: Path) -> None:
     show_perplexity(report, model, exact)
     report.chapter("5. Checkpointing", "Activations recomputed in backward instead of kept.")
     show_training(report, model)
+
+
+def _english_chapters(report: Report, file: Path) -> None:
+    first = f"layers {LAYERS[0]}-{LAYERS[-1]}"
+    report.chapter(
+        "6. English", f"SmolLM2 (Llama class, GQA, RoPE) under two functions, then under both: {first} differ."
+    )
+    smollm2 = load_smollm2(report, file)
+    show_generation(report, smollm2)
+    report.chapter("7. Two layouts of RoPE", "The file stores query and key rows for rotation in pairs (2i, 2i + 1).")
+    show_layouts(report, smollm2, file)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from headstock.models.gguf.numbers import numbers
 from headstock.models.gguf.parts import Part, parts
 from headstock.models.gguf.scaling import FACTORS
 from headstock.models.gguf.tokenizer import read_tokenizer, special_ids
+from headstock.rope.layouts import convert_projection
 
 __all__ = ["GGUFCheckpoint", "read_gguf"]
 
@@ -94,6 +95,4 @@ def _read(file: GGUFFile, part: Part, permuted: dict[str, Any] | None, dtype: to
     found = numbers(file, file.tensors[part.stored], dtype)
     if permuted is None or not part.name.endswith(("q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias")):
         return found
-    heads, half = part.shape[0] // permuted["head_dim"], permuted["head_dim"] // 2
-    turned: Tensor = found.unflatten(0, (heads, half, 2)).transpose(1, 2)
-    return turned.reshape(part.shape)
+    return convert_projection(found, head_dim=permuted["head_dim"], to="half_split")
