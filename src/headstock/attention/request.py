@@ -52,7 +52,7 @@ def request_of(head_dim: int, *, scaling: float | None, **options: Any) -> Reque
     if scaling is None:
         request = Request(1.0 / math.sqrt(head_dim), **options)
     else:
-        _check_number("scaling", scaling, math.isfinite, "a finite number")
+        _check_number("scaling", scaling, _is_finite, "a finite number")
         request = Request(scaling, True, **options)
     _check_number("dropout", request.dropout, _is_probability, "a probability from 0 to 1")
     if request.softcap is not None:
@@ -65,9 +65,14 @@ def _check_number(name: str, value: object, fits: Callable[[float], bool], rule:
         raise InvalidConfig(f"{name} must be {rule}, got {value!r}; leave it out to do without")
 
 
+def _is_finite(number: float) -> bool:
+    # Not math.isfinite, which dynamo does not trace: with dynamic=True it makes symbols of numbers.
+    return -math.inf < number < math.inf
+
+
 def _is_probability(number: float) -> bool:
     return 0.0 <= number <= 1.0
 
 
 def _is_positive(number: float) -> bool:
-    return number > 0.0 and math.isfinite(number)
+    return 0.0 < number < math.inf

@@ -71,7 +71,12 @@ class Cache(ABC):
     """Keys and values of all layers of one model: made empty, a layer appears with its first update.
 
     What attention reads are views of the storage, valid until the next update.
+
+    Attributes:
+        max_length: the most tokens of a row, None where there is no bound.
     """
+
+    max_length: int | None = None
 
     def __init__(self) -> None:
         self._layers: dict[int, LayerCache] = {}
@@ -96,9 +101,16 @@ class Cache(ABC):
         """The extent of the attention that the coming update of a layer with `new` tokens is for, to prepare masks in.
 
         Raises:
-            InvalidShape: the tokens do not fit a cache of fixed length.
+            InvalidShape: the tokens do not fit a cache of fixed length, or a forward that was broken off left the layer
+                ahead of others.
         """
-        q_offset, kv_offset, kv_length = self._layer(layer).span(new)
+        store = self._layer(layer)
+        if not torch.compiler.is_compiling() and store.seen > self.seen:
+            raise InvalidShape(
+                f"the layers of a cache must have seen the same tokens, got {store.seen} in layer {layer} and "
+                f"{self.seen} in another after a forward that was broken off; cache.crop(cache.seen) makes it whole"
+            )
+        q_offset, kv_offset, kv_length = store.span(new)
         return Geometry(batch, new, kv_length, q_offset, kv_offset, heads=heads)
 
     def update(
@@ -127,7 +139,7 @@ class Cache(ABC):
     def crop(self, length: int) -> None:
         """Forget every token but the first `length` of each row, as after drafted tokens that were not accepted.
 
-        `crop(cache.seen)` makes a cache whole again that a forward left half updated.
+        `crop(cache.seen)` makes a cache whole again that a forward left half updated when it was broken off.
 
         Raises:
             InvalidShape: that many tokens were never seen, or a window no longer holds what the next token needs.

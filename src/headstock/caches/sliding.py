@@ -81,7 +81,7 @@ class SlidingCache(Cache):
     def __init__(self, windows: int | Sequence[int | None], *, max_length: int | None = None) -> None:
         super().__init__()
         self._windows = windows if isinstance(windows, int) else tuple(windows)
-        self._max_length = max_length
+        self.max_length = max_length
         for each in (self._windows,) if isinstance(self._windows, int) else self._windows:
             if each is not None:
                 check_length("a window", each)
@@ -92,7 +92,7 @@ class SlidingCache(Cache):
         window = self._windows if isinstance(self._windows, int) else self._window(self._windows, layer)
         if window is not None:
             return SlidingLayer(window)
-        return GrowingLayer() if self._max_length is None else StaticLayer(self._max_length)
+        return GrowingLayer() if self.max_length is None else StaticLayer(self.max_length)
 
     def _window(self, windows: tuple[int | None, ...], layer: int) -> int | None:
         if not 0 <= layer < len(windows):

@@ -143,6 +143,8 @@ class StaticCache(Cache):
         (torch.Size([1, 3, 5, 8]), 5)
     """
 
+    max_length: int
+
     def __init__(self, max_length: int) -> None:
         super().__init__()
         check_length("max_length", max_length)

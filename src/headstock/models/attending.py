@@ -51,8 +51,8 @@ class SelfAttention(nn.Module):
     def attend(
         self,
         query: Float[Tensor, "batch heads queries head_dim"],
-        key: Float[Tensor, "batch heads keys head_dim"],
-        value: Float[Tensor, "batch heads keys head_dim"],
+        key: Float[Tensor, "batch kv_heads keys head_dim"],
+        value: Float[Tensor, "batch kv_heads keys head_dim"],
         mask: PreparedMask | None,
     ) -> Float[Tensor, "batch queries merged"]:
         """Attention by the function of this layer's name, the heads side by side."""
