@@ -55,6 +55,8 @@ def test_built_ins_have_the_kind_that_they_are() -> None:
         "GradientCheckpointingLayer": "base",
         "LayerNorm": "module",
         "RMSNorm": "module",
+        "RotaryEmbedding": "module",
+        "dynamic_rope_update": "decorator",
     }
 
 

@@ -7,6 +7,8 @@ from headstock.layers.contract import LayerComponent, check_layer
 from headstock.layers.conv1d import Conv1D
 from headstock.layers.norms import RMSNorm
 from headstock.registry import Interface, Registry
+from headstock.rope.embedding import RotaryEmbedding
+from headstock.rope.update import dynamic_rope_update
 
 __all__ = ["ALL_LAYERS", "LAYERS", "LayerInterface"]
 
@@ -18,6 +20,8 @@ LAYERS: Registry[LayerComponent] = Registry(
         "GradientCheckpointingLayer": GradientCheckpointingLayer,
         "LayerNorm": nn.LayerNorm,
         "RMSNorm": RMSNorm,
+        "RotaryEmbedding": RotaryEmbedding,
+        "dynamic_rope_update": dynamic_rope_update,
     },
     entry_points="headstock.layers",
     home=("headstock.layers.table", "LAYERS"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from headstock.rope.contract import RopeFunction
     from headstock.rope.default import DefaultParameters
     from headstock.rope.dynamic import DynamicParameters
+    from headstock.rope.embedding import RotaryEmbedding
     from headstock.rope.layouts import convert_projection, half_split_to_interleaved, interleaved_to_half_split
     from headstock.rope.linear import LinearParameters
     from headstock.rope.llama3 import Llama3Parameters
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
     from headstock.rope.rotation import apply_rotary_pos_emb, apply_rotary_pos_emb_interleave, rotate, rotate_half
     from headstock.rope.table import ROPE_INIT_FUNCTIONS, ROPE_VARIANTS, RopeInterface
+    from headstock.rope.update import dynamic_rope_update
     from headstock.rope.yarn import YarnParameters
 
 _HOMES = {
@@ -38,10 +40,12 @@ _HOMES = {
     "RopeInterface": "table",
     "RopeParameters": "parameters",
     "RopeSource": "reading",
+    "RotaryEmbedding": "embedding",
     "YarnParameters": "yarn",
     "apply_rotary_pos_emb": "rotation",
     "apply_rotary_pos_emb_interleave": "rotation",
     "convert_projection": "layouts",
+    "dynamic_rope_update": "update",
     "half_split_to_interleaved": "layouts",
     "interleaved_to_half_split": "layouts",
     "read_rope": "reading",
@@ -65,10 +69,12 @@ __all__ = [
     "RopeInterface",
     "RopeParameters",
     "RopeSource",
+    "RotaryEmbedding",
     "YarnParameters",
     "apply_rotary_pos_emb",
     "apply_rotary_pos_emb_interleave",
     "convert_projection",
+    "dynamic_rope_update",
     "half_split_to_interleaved",
     "interleaved_to_half_split",
     "read_rope",
