@@ -15,5 +15,5 @@ def powers(
     over: int | None = None,
 ) -> Float[Tensor, "*rows half"]:
     """base^(2i / over) for i in 0 .. dim / 2 - 1, in float32; `over` is `dim` where not given."""
-    steps = torch.arange(0, dim, 2, dtype=torch.int64).to(device=device, dtype=torch.float32)
+    steps = torch.arange(0, dim, 2, dtype=torch.int64, device=device).float()
     return base ** (steps / (over or dim))

@@ -78,7 +78,7 @@ class YarnParameters(Extension):
         low = max(low, 0)
         high = max(min(high, self.rotary_dim - 1), low)
         width = high - low or 0.001  # a step where both ends fall on one pair
-        index = torch.arange(self.rotary_dim // 2, dtype=torch.float32).to(device=device)
+        index = torch.arange(self.rotary_dim // 2, dtype=torch.float32, device=device)
         return ((index - low) / width).clamp(0, 1)
 
     def _index_of(self, turns: float) -> float:
