@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers import modeling_rope_utils as theirs
@@ -216,6 +216,7 @@ def test_head_sizes_of_layer_types_are_told_apart() -> None:
 KEYS = st.sets(st.sampled_from(["rope_type", "type", "factor", "mine", "partial_rotary_factor", "rope_theta"]))
 
 
+@example(received={"rope_type", "type"}, required=set(), optional=None, ignored={"rope_type", "type"})
 @given(received=KEYS, required=KEYS, optional=st.none() | KEYS, ignored=st.none() | KEYS)
 def test_received_keys_are_checked_as_by_transformers(
     received: set[str], required: set[str], optional: set[str] | None, ignored: set[str] | None
@@ -283,3 +284,23 @@ def test_the_function_of_older_code_is_strict_on_transformers_configs() -> None:
     config = LlamaConfig(rope_parameters={"rope_type": "linear", "factor": 0.5, "rope_theta": 1e4})
     with pytest.raises(InvalidConfig, match="factor"):
         rope_config_validation(config)
+
+
+#: The mixin in front of transformers' own, in one of its configurations.
+OverTransformers: Any = type(
+    "OverTransformers", (RotaryEmbeddingConfigMixin, LlamaConfig), {"model_type": "over_llama"}
+)
+
+
+@pytest.mark.parametrize(("rope_type", "own"), VALID.items(), ids=VALID)
+def test_a_config_of_transformers_becomes_the_same_with_the_mixin(rope_type: str, own: dict[str, Any]) -> None:
+    older = WIDTH | {"rope_theta": 5e5, "rope_scaling": {"type": rope_type} | own}
+    ours, other = OverTransformers(**copy.deepcopy(older)), LlamaConfig(**copy.deepcopy(older))
+    assert ours.rope_parameters == other.rope_parameters
+    ours.validate_rope()
+
+
+def test_a_config_of_transformers_refuses_with_the_mixin() -> None:
+    config = OverTransformers(rope_parameters={"rope_type": "linear", "factor": 0.5, "rope_theta": 1e4})
+    with pytest.raises(InvalidConfig, match="factor"):
+        config.validate_rope()

@@ -120,10 +120,10 @@ class RotaryEmbeddingConfigMixin:
         Raises:
             InvalidConfig: a required key is missing.
         """
-        received = set(received_keys) - set(ignore_keys or ())
-        required = set(required_keys)
+        received, required = set(received_keys), set(required_keys)
         if "type" in received:  # the older spelling of `rope_type`, which must then be there too
             received, required = received - {"type"}, required | {"rope_type"}
+        received -= set(ignore_keys or ())
         if missing := sorted(required - received):
             raise InvalidConfig(
                 f"the parameters of rope_type {rope_type!r} must have the keys {missing}, got none; add them"
