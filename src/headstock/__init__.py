@@ -35,7 +35,14 @@ from headstock.masks import (
 from headstock.registry import Overlay, Registry
 
 if TYPE_CHECKING:
-    from headstock.rope import ROPE_INIT_FUNCTIONS, RopeInterface, RopeParameters
+    from headstock.rope import (
+        ROPE_INIT_FUNCTIONS,
+        RopeInterface,
+        RopeParameters,
+        RotaryEmbedding,
+        apply_rotary_pos_emb,
+        dynamic_rope_update,
+    )
 
 __version__ = "0.1.0"
 
@@ -66,16 +73,28 @@ __all__ = [
     "Registry",
     "RopeInterface",
     "RopeParameters",
+    "RotaryEmbedding",
     "UnknownName",
     "UnsupportedFeature",
     "WrongResult",
     "__version__",
+    "apply_rotary_pos_emb",
     "attend",
+    "dynamic_rope_update",
     "explain",
 ]
 
-_LATE = frozenset({"ROPE_INIT_FUNCTIONS", "RopeInterface", "RopeParameters"})
-"""Imported when first used: the parameters of RoPE variants are pydantic models."""
+# Imported when first used: the parameters of RoPE variants are pydantic models, which take 0.2 s to load.
+_LATE = frozenset(
+    {
+        "ROPE_INIT_FUNCTIONS",
+        "RopeInterface",
+        "RopeParameters",
+        "RotaryEmbedding",
+        "apply_rotary_pos_emb",
+        "dynamic_rope_update",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:

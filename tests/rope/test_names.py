@@ -17,11 +17,29 @@ def test_names_are_sorted_and_there() -> None:
     assert set(rope.__all__) <= set(dir(rope))
 
 
-@pytest.mark.parametrize("name", ["ROPE_INIT_FUNCTIONS", "RopeInterface", "RopeParameters"])
+SHARED = [
+    *("ROPE_INIT_FUNCTIONS", "RopeInterface", "RopeParameters", "RotaryEmbedding", "apply_rotary_pos_emb"),
+    "dynamic_rope_update",
+]
+
+
+@pytest.mark.parametrize("name", SHARED)
 def test_headstock_has_the_same(name: str) -> None:
     assert name in headstock.__all__
     assert name in dir(headstock)
     assert getattr(headstock, name) is getattr(rope, name)
+
+
+def test_headstocks_names_are_sorted_and_there() -> None:
+    plain = [name for name in headstock.__all__ if name != "__version__"]
+    groups = [
+        sorted(name for name in plain if name.isupper()),
+        sorted(name for name in plain if name[0].isupper() and not name.isupper()),
+        ["__version__"],
+        sorted(name for name in plain if name[0].islower()),
+    ]
+    assert headstock.__all__ == [name for group in groups for name in group]
+    assert all(hasattr(headstock, name) for name in headstock.__all__)
 
 
 @pytest.mark.parametrize("module", [headstock, rope])
