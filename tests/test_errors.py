@@ -18,6 +18,7 @@ BUILT_INS = {
     "MisplacedScope": RuntimeError,
     "MissingDependency": ImportError,
     "UnknownName": KeyError,
+    "UnknownVariant": KeyError,
     "UnsupportedFeature": ValueError,
     "WrongResult": ArithmeticError,
 }
@@ -46,6 +47,12 @@ def test_an_error_prints_its_text_as_it_is_and_pickles(error: type[Exception]) -
     text = "size must be positive, got 'none'; say \"how many\""
     assert str(error(text)) == text
     assert str(pickle.loads(pickle.dumps(error(text)))) == text
+
+
+def test_an_unknown_variant_is_a_wrong_configuration_too() -> None:
+    assert issubclass(errors.UnknownVariant, errors.InvalidConfig)
+    assert issubclass(errors.UnknownVariant, ValueError)
+    assert issubclass(errors.UnknownVariant, UnknownName)
 
 
 def test_an_unknown_name_without_a_text_prints_nothing() -> None:

@@ -15,6 +15,7 @@ from headstock.errors import (
     InvalidShape,
     MissingDependency,
     UnknownName,
+    UnknownVariant,
     UnsupportedFeature,
     WrongResult,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "RopeParameters",
     "RotaryEmbedding",
     "UnknownName",
+    "UnknownVariant",
     "UnsupportedFeature",
     "WrongResult",
     "__version__",

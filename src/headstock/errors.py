@@ -12,6 +12,7 @@ __all__ = [
     "MisplacedScope",
     "MissingDependency",
     "UnknownName",
+    "UnknownVariant",
     "UnsupportedFeature",
     "WrongResult",
 ]
@@ -59,6 +60,10 @@ class InvalidShape(HeadstockError, ValueError):
 
 class InvalidConfig(HeadstockError, ValueError):
     """A configuration or weight file with a wrong, missing or unknown field."""
+
+
+class UnknownVariant(UnknownName, InvalidConfig):
+    """A configuration that names what no table holds."""
 
 
 class MissingDependency(HeadstockError, ImportError):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headstock.errors import InvalidComponent, InvalidConfig, UnknownName
+from headstock.errors import InvalidComponent, InvalidConfig, UnknownVariant
 from headstock.registry import declaration_of, declare
 from headstock.rope import ROPE_INIT_FUNCTIONS, DefaultParameters, RopeInterface, RopeParameters
 from headstock.rope.contract import canonical, check_variant
@@ -83,7 +83,9 @@ def test_an_entry_of_that_name_goes_before_the_alias() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"rope_type must be one of 'axial', 'default', .* got 'lama3'; did you mean"):
+    with pytest.raises(
+        UnknownVariant, match=r"rope_type must be one of 'axial', 'default', .* got 'lama3'; did you mean"
+    ):
         canonical("lama3", ROPE_INIT_FUNCTIONS)
 
 

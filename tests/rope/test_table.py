@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from headstock.errors import DuplicateName, InvalidConfig, UnknownName
+from headstock.errors import DuplicateName, InvalidConfig, UnknownVariant
 from headstock.registry import declaration_of
 from headstock.rope import (
     ROPE_INIT_FUNCTIONS,
@@ -155,7 +155,7 @@ def test_a_local_variant_is_one_models_alone() -> None:
     nested = RopeInterface(parent=local)
     for interface in (local, nested):
         assert RopeParameters.from_config(mine(pairs=1), interface=interface).frequencies()[0].tolist() == [0.5]
-    with pytest.raises(UnknownName, match=r"rope_type must be one of .* got 'mine'"):
+    with pytest.raises(UnknownVariant, match=r"rope_type must be one of .* got 'mine'"):
         RopeParameters.from_config(mine(pairs=1))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from headstock.errors import InvalidComponent, InvalidConfig, UnknownName
+from headstock.errors import InvalidComponent, InvalidConfig, UnknownVariant
 from headstock.registry import Declaration, Link, declaration_of, unknown_name
 
 __all__ = ["ALIASES", "FEATURES", "Frequencies", "RopeFunction", "canonical", "check_variant"]
@@ -40,7 +40,7 @@ def canonical(rope_type: object, interface: Link[RopeFunction]) -> str:
 
     Raises:
         InvalidConfig: it is no text.
-        UnknownName: `interface` holds nothing of that name.
+        UnknownVariant: `interface` holds nothing of that name.
     """
     if not isinstance(rope_type, str):
         raise InvalidConfig(f"rope_type must be a text, got {rope_type!r}; it is a variant's name in the table")
@@ -48,7 +48,7 @@ def canonical(rope_type: object, interface: Link[RopeFunction]) -> str:
         return rope_type
     name = ALIASES.get(rope_type, rope_type)
     if name not in interface:
-        raise UnknownName(unknown_name("rope_type", rope_type, interface))
+        raise UnknownVariant(unknown_name("rope_type", rope_type, interface))
     return name
 
 

@@ -108,7 +108,7 @@ class RopeParameters(BaseModel):
 
         Raises:
             InvalidConfig: a value is missing or impossible, or `strict` and a key is unknown or two fields disagree.
-            UnknownName: no table has the `rope_type`.
+            UnknownVariant: no table has the `rope_type`; an `InvalidConfig` too.
 
         Warns:
             ConfigWarning: a key is unknown or two fields disagree.
@@ -131,10 +131,7 @@ class RopeParameters(BaseModel):
     def per_layer_type(
         cls, config: object, *, strict: bool = False, interface: Link[RopeFunction] | None = None
     ) -> dict[str, Self | None]:
-        """`from_config` for each layer type that the configuration tells apart; None where it says null (no RoPE).
-
-        Empty where one set of parameters serves all layers. Raises and warns as `from_config`.
-        """
+        """`from_config` for each layer type that is told apart, None where it says null (no RoPE); empty without any."""
         return {
             layer_type: None
             if read_rope(config, layer_type) is None
