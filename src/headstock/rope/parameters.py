@@ -131,7 +131,7 @@ class RopeParameters(BaseModel):
     def per_layer_type(
         cls, config: object, *, strict: bool = False, interface: Link[RopeFunction] | None = None
     ) -> dict[str, Self | None]:
-        """`from_config` for each layer type that is told apart, None where it says null (no RoPE); empty without any."""
+        """`from_config` for each layer type that is told apart, None where it says null (no RoPE); or nothing."""
         return {
             layer_type: None
             if read_rope(config, layer_type) is None
