@@ -180,6 +180,7 @@ def test_the_training_length_is_not_moved_into_variants_that_have_none() -> None
 REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "rope_parameters": ({"rope_parameters": "yarn"}, None, r"^rope_parameters must be a mapping .*, got 'yarn'"),
     "rope_scaling": ({"rope_scaling": [2.0]}, None, r"^rope_scaling must be a mapping .*, got \[2.0\]"),
+    "a key": ({"rope_parameters": {0: {}}}, None, r"^rope_parameters must be a mapping .* by name .*, got \{0"),
     "a set": (
         {"layer_types": [FULL], "rope_parameters": {FULL: 2}},
         FULL,

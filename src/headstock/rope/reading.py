@@ -114,8 +114,10 @@ def _refuse_composite(view: View) -> None:
 
 
 def _checked(field: str, value: object) -> Mapping[str, Any] | None:
-    if value is not None and not isinstance(value, Mapping):
-        raise InvalidConfig(f"{field} must be a mapping of RoPE parameters or null, got {value!r}; see docs/rope.md")
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise InvalidConfig(
+            f"{field} must be a mapping of RoPE parameters by name or null, got {value!r}; see docs/rope.md"
+        )
     return value
 
 
