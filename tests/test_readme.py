@@ -16,7 +16,8 @@ PAGES = {
 }
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-JOURNEYS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+JOURNEYS, PARTS = BLOCKS[:3], BLOCKS[3:]
 REGISTRIES: list[tuple[str, str]] = re.findall(r"^\| (`.+?`) \| .+? \| `([\w.]+)` \|$", README, re.MULTILINE)
 TARGETS = sorted(set(re.findall(r"^make (\w+) ", "\n".join(PAGES.values()), re.MULTILINE)))
 
@@ -34,8 +35,14 @@ def in_a_fresh_interpreter(code: str) -> str:
     return done.stdout
 
 
-def test_there_are_three_journeys() -> None:
-    assert len(JOURNEYS) == 3
+def test_there_are_three_journeys_and_the_parts_of_a_model() -> None:
+    assert (len(JOURNEYS), len(PARTS)) == (3, 1)
+
+
+def test_the_parts_of_a_model_run() -> None:
+    printed = in_a_fresh_interpreter(PARTS[0] + "print(keys.shape, values.shape == value.shape)\n").splitlines()
+    assert "'yarn'" in printed[0]
+    assert printed[1] == "torch.Size([1, 8, 10, 64]) True"
 
 
 @pytest.mark.parametrize("code", JOURNEYS, ids=["register", "checkpoint", "override"])
@@ -81,7 +88,7 @@ def test_an_override_is_told_as_local_shared_and_scope() -> None:
 
 
 def test_the_table_of_registries_is_read() -> None:
-    assert len(REGISTRIES) == 5
+    assert len(REGISTRIES) == 6
 
 
 @pytest.mark.parametrize(("names", "module"), REGISTRIES, ids=lambda text: text.split("`")[1] if "`" in text else text)
