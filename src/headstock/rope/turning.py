@@ -50,6 +50,10 @@ def turned(tensors: tuple[Tensor, ...], cos: Tensor, sin: Tensor, turn: Turn) ->
     return _computed(tensors, cos, sin, turn)
 
 
+def _one_turned(x: Tensor, cos: Tensor, sin: Tensor, turn: Turn) -> Tensor:
+    return turned((x,), cos, sin, turn)[0]
+
+
 def definition(x: Tensor, cos: Tensor, sin: Tensor, turn: Turn) -> Tensor:
     """The equation, differentiable in everything; sums in float32 or better, rounded once to the dtype of `x`."""
     wide, width = _wide(x.dtype, cos.dtype), cos.shape[-1]
@@ -74,7 +78,8 @@ def _pairs(x: Tensor, interleaved: bool) -> tuple[Tensor, Tensor]:
 def _together(first: Tensor, second: Tensor, interleaved: bool) -> Tensor:
     """The inverse of `_pairs`."""
     if interleaved:
-        return torch.stack((first, second), dim=-1).flatten(-2)
+        # Not `flatten`, which the `vmap` of `is_grads_batched` does not have.
+        return torch.stack((first, second), dim=-1).reshape(*first.shape[:-1], 2 * first.shape[-1])
     return torch.cat((first, second), dim=-1)
 
 
@@ -92,7 +97,10 @@ class _Turning(torch.autograd.Function):
         cos, sin = ctx.saved_tensors
         # Each half of `sin` is a row of the matrices that turn the pairs: transposed, they change places.
         opposite = -sin if ctx.turn.interleaved else -sin.roll(sin.shape[-1] // 2, -1)
-        return turned((gradient,), cos, opposite, ctx.turn)[0], None, None, None
+        # `is_grads_batched` has a `vmap` of its own, which no stack tells of.
+        batched = torch._C._dispatch_keys(gradient).has("Batched")
+        x = (definition if batched else _one_turned)(gradient, cos, opposite, ctx.turn)
+        return x, None, None, None
 
 
 def _computed(tensors: tuple[Tensor, ...], cos: Tensor, sin: Tensor, turn: Turn) -> tuple[Tensor, ...]:
@@ -172,7 +180,9 @@ def _complex(cos: Tensor, sin: Tensor, wide: torch.dtype) -> tuple[Tensor, ...]:
 
 def _interleaved(x: Tensor, angles: Tensor, out: Tensor | None = None) -> Tensor:
     # A pair and its angle are complex numbers, and the turned pair their product: one pass.
-    numbers = torch.view_as_complex((x if _is_paired(x) else x.contiguous()).view(*x.shape[:-1], -1, 2))
+    if not _is_paired(x):
+        x = x.clone(memory_format=torch.contiguous_format)  # `contiguous` keeps an odd offset
+    numbers = torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
     result = torch.view_as_real(numbers * angles).flatten(-2)
     return result if out is None else out.copy_(result)
 
