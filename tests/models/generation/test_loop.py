@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,6 +43,7 @@ def test_a_padded_batch_is_transformers_and_each_row_alone(cache: Any) -> None:
         assert torch.equal(tokens(ours, row[mask][None], cache=cache)[0], expected)
 
 
+@settings(max_examples=15)  # each runs a model some thirty times
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), count=st.integers(1, 6), cache=st.sampled_from(CACHES)
 )

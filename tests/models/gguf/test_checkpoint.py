@@ -124,6 +124,17 @@ def test_what_is_not_computed_here_is_refused_by_name(tmp_path: Path, fields: An
         read_gguf(file)
 
 
+def test_a_part_of_a_model_is_refused(tmp_path: Path) -> None:
+    file = write_gguf(
+        tmp_path / "x.gguf",
+        tiny_transformer("llama"),
+        architecture="llama",
+        fields=lambda writer: writer.add_uint16("split.count", 3),
+    )
+    with pytest.raises(UnsupportedFeature, match="must hold a whole model, got one of 3 parts; join them"):
+        read_gguf(file)
+
+
 def test_windows_of_other_architectures_are_refused(tmp_path: Path) -> None:
     file = write_gguf(
         tmp_path / "x.gguf", tiny_transformer("qwen2"), architecture="qwen2", fields=lambda w: w.add_sliding_window(16)

@@ -189,7 +189,7 @@ def test_a_file_without_tokenizer_has_none(tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedFeature, match=r"tokenizer\.ggml\.model must be 'gpt2' .*, got 'rwkv'; use"):
+    with pytest.raises(UnsupportedFeature, match=r"model must be 'gpt2' .* or 'llama' .*, got 'rwkv'; use"):
         read_tokenizer(written(tmp_path, model="rwkv"))
 
 

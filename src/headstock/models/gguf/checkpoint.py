@@ -56,6 +56,7 @@ def read_gguf(
     if rotary_layout not in {"half_split", "interleaved"}:
         raise InvalidConfig(f"rotary_layout must be 'half_split' or 'interleaved', got {rotary_layout!r}")
     opened = open_gguf(file)
+    _check_whole(opened)
     architecture = architecture_of(opened)
     factors = numbers(opened, opened.tensors[FACTORS]) if FACTORS in opened.tensors else None
     config = configuration(opened, architecture, factors)
@@ -69,6 +70,15 @@ def read_gguf(
     config["dtype"] = str(dtype).removeprefix("torch.")
     tensors = {each.name: _read(opened, each, config if permuted else None, dtype) for each in wanted}
     return GGUFCheckpoint(config, tensors, tokenizer, tokenizer_config)
+
+
+def _check_whole(file: GGUFFile) -> None:
+    parts_of_all = file.fields.get("split.count", 1)
+    if parts_of_all not in {0, 1}:
+        raise UnsupportedFeature(
+            f"a GGUF file must hold a whole model, got one of {parts_of_all} parts; join them with llama-gguf-split "
+            f"--merge ({file.path})"
+        )
 
 
 def _check(file: GGUFFile, wanted: list[Part]) -> None:

@@ -1,16 +1,17 @@
-"""The tokenizer in a GGUF file, in the form of a `tokenizer.json`: byte-level BPE (Radford et al. 2019, 2.2)."""
+"""The tokenizer in a GGUF file, in the form of a `tokenizer.json`: byte-level BPE, or pieces of sentencepiece."""
 
 from typing import Any
 
 from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.models.gguf.fields import Fields
 from headstock.models.gguf.file import GGUFFile
+from headstock.models.gguf.pieces import pieces
 from headstock.models.gguf.splits import MERGES_LAST, pre_tokenizer
 
 __all__ = ["read_tokenizer", "special_ids"]
 
 _CONTROL, _USER_DEFINED = 3, 4
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+_DECODER = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 # What a file calls the ids that end a text, and the others, by transformers' names.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _SPECIAL = {"bos_token": "bos_token_id", "unk_token": "unknown_token_id", "pad_token": "padding_token_id"}
@@ -27,26 +28,25 @@ def read_tokenizer(file: GGUFFile) -> tuple[dict[str, Any] | None, dict[str, Any
     kind = fields.get("model")
     if kind is None:
         return None, {}
-    if kind != "gpt2":
+    if kind not in {"gpt2", "llama"}:
         raise UnsupportedFeature(
-            f"the GGUF field tokenizer.ggml.model must be 'gpt2' (byte-level BPE), got {kind!r}; "
-            f"use the tokenizer.json of the model that the file was made from ({file.path})"
+            "the GGUF field tokenizer.ggml.model must be 'gpt2' (byte-level BPE) or 'llama' (sentencepiece), got "
+            f"{kind!r}; use the tokenizer.json of the model that the file was made from ({file.path})"
         )
     tokens = _texts(file, "tokens")
     vocabulary = {token: index for index, token in enumerate(tokens)}
     if len(vocabulary) < len(tokens):
         raise file.refusal("got a token twice in tokenizer.ggml.tokens")
-    split = fields.get("pre")
+    types = _types(file, tokens)
+    byte_level = kind == "gpt2"
     content = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added(file, tokens),
+        "added_tokens": _added(tokens, types),
         "normalizer": None,
-        "pre_tokenizer": pre_tokenizer(split),
-        "post_processor": _post_processor(fields, tokens, file),
-        "decoder": _BYTE_LEVEL,
-        "model": _model(file, vocabulary, ignore_merges=split in MERGES_LAST),
+        "post_processor": _post_processor(fields, tokens, file, first=not byte_level),
+        **(_byte_level(file, fields, vocabulary) if byte_level else pieces(file, fields, vocabulary, types)),
     }
     return content, _tokenizer_config(file, tokens)
 
@@ -83,6 +83,16 @@ def _texts(file: GGUFFile, name: str) -> list[str]:
     return found
 
 
+def _byte_level(file: GGUFFile, fields: Fields, vocabulary: dict[str, int]) -> dict[str, Any]:
+    """The parts of a byte-level BPE (Radford et al. 2019, section 2.2)."""
+    split = fields.get("pre")
+    return {
+        "pre_tokenizer": pre_tokenizer(split),
+        "decoder": _DECODER,
+        "model": _model(file, vocabulary, ignore_merges=split in MERGES_LAST),
+    }
+
+
 def _model(file: GGUFFile, vocabulary: dict[str, int], *, ignore_merges: bool) -> dict[str, Any]:
     merges = [text.split(" ") for text in _texts(file, "merges")]
     for pair in merges:
@@ -102,11 +112,15 @@ def _model(file: GGUFFile, vocabulary: dict[str, int], *, ignore_merges: bool) -
     }
 
 
-def _added(file: GGUFFile, tokens: list[str]) -> list[dict[str, Any]]:
-    """Tokens that are found in a text before it is split: those that control, and those that users defined."""
+def _types(file: GGUFFile, tokens: list[str]) -> list[int]:
     types = file.fields.get("tokenizer.ggml.token_type", [1] * len(tokens))
     if not isinstance(types, list) or len(types) != len(tokens):
         raise file.refusal(f"got tokenizer.ggml.token_type that does not say a type for each of {len(tokens)} tokens")
+    return types
+
+
+def _added(tokens: list[str], types: list[int]) -> list[dict[str, Any]]:
+    """Tokens that are found in a text before it is split: those that control, and those that users defined."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return [
         {"id": index, "content": token, **plain, "special": kind == _CONTROL}
@@ -115,24 +129,24 @@ def _added(file: GGUFFile, tokens: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _post_processor(fields: Fields, tokens: list[str], file: GGUFFile) -> dict[str, Any]:
-    """Puts the first token before a text, and the last one behind it, where the file says so."""
+def _post_processor(fields: Fields, tokens: list[str], file: GGUFFile, *, first: bool) -> dict[str, Any]:
+    """Puts the first token before a text (`first`: also where nothing is said) and the last behind it, as the file says."""
     text, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
-    before, special = [], {}
-    for flag, name in (("add_bos_token", "bos_token_id"), ("add_eos_token", "eos_token_id")):
-        if not fields.flag(flag, default=False):
+    around: dict[str, list[dict[str, Any]]] = {"add_bos_token": [], "add_eos_token": []}
+    special: dict[str, Any] = {}
+    for flag, name, default in (("add_bos_token", "bos_token_id", first), ("add_eos_token", "eos_token_id", False)):
+        if not fields.flag(flag, default=default):
             continue
         index = _id(file, name, len(tokens))
         if index is None:
             raise fields.refusal(name, f"there where tokenizer.ggml.{flag} is true", None)
         special[tokens[index]] = {"id": tokens[index], "ids": [index], "tokens": [tokens[index]]}
-        before.append((flag, {"SpecialToken": {"id": tokens[index], "type_id": 0}}))
-    first = [each for flag, each in before if flag == "add_bos_token"]
-    last = [each for flag, each in before if flag == "add_eos_token"]
+        around[flag].append({"SpecialToken": {"id": tokens[index], "type_id": 0}})
+    begin, end = around["add_bos_token"], around["add_eos_token"]
     return {
         "type": "TemplateProcessing",
-        "single": [*first, text, *last],
-        "pair": [*first, text, *last, *first, second, *last],
+        "single": [*begin, text, *end],
+        "pair": [*begin, text, *end, *begin, second, *end],
         "special_tokens": special,
     }
 
