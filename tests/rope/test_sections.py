@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstock.rope.sections import axes_mask, check_sections, position_of_each
+from headstock.errors import InvalidShape
+from headstock.rope.sections import angles_of, axes_mask, check_sections
 
 
 def owners(sections: list[int], half: int, *, interleaved: bool) -> list[list[int]]:
@@ -42,8 +43,23 @@ def test_any_other_sum_is_refused(sections: list[int], missing: int) -> None:
         check_sections(sections, half, interleaved=False)
 
 
-def test_the_position_on_the_axis_that_turns_a_frequency() -> None:
+def test_an_angle_is_a_frequency_times_the_position_on_its_axis() -> None:
     masks = axes_mask([2, 1], 3, interleaved=False)
     positions = torch.tensor([[[1, 2]], [[10, 20]]])
-    assert position_of_each(positions, masks, in_one=True).tolist() == [[[1, 1, 10], [2, 2, 20]]]
-    assert position_of_each(positions[0], masks, in_one=True).tolist() == [[[1], [2]]]
+    inv_freq = torch.tensor([1.0, 0.5, 0.25])
+    assert angles_of(positions, inv_freq, masks, in_one=True).tolist() == [[[1, 0.5, 2.5], [2, 1, 5]]]
+    assert angles_of(positions[0], inv_freq, masks, in_one=True).tolist() == [[[1, 0.5, 0.25], [2, 1, 0.5]]]
+    with pytest.raises(InvalidShape, match=r"^position_ids must be \[2, rows, tokens\], got shape \(1, 2\); several"):
+        angles_of(positions[0], inv_freq, masks, in_one=False)
+
+
+@given(sections=st.lists(st.integers(1, 9), min_size=2, max_size=4), rows=st.integers(1, 3), own=st.booleans())
+def test_angles_are_those_of_each_axis_alone_to_the_bit(sections: list[int], rows: int, own: bool) -> None:
+    half = sum(sections)
+    inv_freq = torch.rand(rows, half) if own else torch.rand(half)
+    positions = torch.randint(0, 10**6, (len(sections), rows, 5))
+    masks = axes_mask(sections, half, interleaved=False)
+    found = angles_of(positions, inv_freq, masks, in_one=True)
+    for mask, position in zip(masks, positions, strict=True):
+        alone = angles_of(position, inv_freq, None, in_one=True)
+        assert found[..., mask].equal(alone[..., mask])

@@ -16,7 +16,7 @@ from headstock.rope.conventions import stated
 from headstock.rope.doubts import doubt
 from headstock.rope.fields import Fraction, HeadSize, Length, Sections, Theta, refusals
 from headstock.rope.reading import RopeSource, read_rope, rope_layer_types
-from headstock.rope.sections import axes_mask, check_sections, position_of_each
+from headstock.rope.sections import angles_of, axes_mask, check_sections
 from headstock.rope.view import View
 
 __all__ = ["Lengths", "OpenParameters", "RopeParameters"]
@@ -227,10 +227,8 @@ class RopeParameters(BaseModel):
             InvalidShape: the positions have more axes than the parameters speak of, or other ones.
         """
         turned_by = self._turned_by(inv_freq.shape[-1], position_ids.device)
-        positions = position_of_each(
-            position_ids, turned_by, in_one=turned_by is None or self.mrope_section is not None
-        )
-        return positions * (inv_freq.float().unsqueeze(-2) if inv_freq.dim() == 2 else inv_freq.float())
+        in_one = turned_by is None or self.mrope_section is not None
+        return angles_of(position_ids, inv_freq, turned_by, in_one=in_one)
 
     def _turned_by(self, half: int, device: torch.device) -> list[Bool[Tensor, "half"]] | None:
         """For each axis of positions the frequencies that it turns; None where there is one axis."""

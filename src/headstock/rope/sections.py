@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headstock.errors import InvalidShape
 
-__all__ = ["axes_mask", "check_sections", "position_of_each"]
+__all__ = ["angles_of", "axes_mask", "check_sections"]
 
 
 def axes_mask(
@@ -47,10 +47,14 @@ def check_sections(sections: Sequence[int], half: int, *, interleaved: bool) -> 
         )
 
 
-def position_of_each(
-    position_ids: Num[Tensor, "*axes rows tokens"], turned_by: Sequence[Bool[Tensor, "half"]] | None, *, in_one: bool
-) -> Float[Tensor, "rows tokens #half"]:
-    """For each frequency the position on the axis that turns it, in float32.
+def angles_of(
+    position_ids: Num[Tensor, "*axes rows tokens"],
+    inv_freq: Float[Tensor, "*rows half"],
+    turned_by: Sequence[Bool[Tensor, "half"]] | None,
+    *,
+    in_one: bool,
+) -> Float[Tensor, "rows tokens half"]:
+    """Each frequency times the position on the axis that turns it, in float32.
 
     `turned_by` are the frequencies of each axis, None for one axis; `in_one`: whether one position may stand for all
     axes, as it does for text.
@@ -58,16 +62,18 @@ def position_of_each(
     Raises:
         InvalidShape: the positions have other axes.
     """
+    per_row = inv_freq.float().unsqueeze(-2) if inv_freq.dim() == 2 else inv_freq.float()
     if position_ids.dim() == 2 and in_one:
-        return position_ids.float().unsqueeze(-1)
+        return position_ids.float().unsqueeze(-1) * per_row
     if turned_by is None or position_ids.dim() != 3 or position_ids.shape[0] != len(turned_by):
         several = [] if turned_by is None else [f"[{len(turned_by)}, rows, tokens]"]
         shapes = " or ".join(["[rows, tokens]"] * in_one + several)
         raise InvalidShape(
-            f"position_ids must be {shapes}, got shape {tuple(position_ids.shape)}; several axes need "
-            "mrope_section or rope_type 'axial'"
+            f"position_ids must be {shapes}, got shape {tuple(position_ids.shape)}; several axes need mrope_section or "
+            "rope_type 'axial'"
         )
-    chosen = position_ids[0].float().unsqueeze(-1)
-    for axis in range(1, len(turned_by)):
-        chosen = torch.where(turned_by[axis], position_ids[axis].float().unsqueeze(-1), chosen)
-    return chosen
+    positions = position_ids.float().unsqueeze(-1)
+    angles = positions[0] * torch.where(turned_by[0], per_row, 0.0)
+    for position, mask in zip(positions[1:], turned_by[1:], strict=True):
+        angles = torch.addcmul(angles, position, torch.where(mask, per_row, 0.0))  # exact: one of the two is zero
+    return angles
