@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidConfig, InvalidShape
 from headstock.models.weights import fill, read_safetensors, weights_file, write_safetensors
 
 
@@ -104,12 +104,6 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 def test_a_folder_with_a_pickle_says_how_to_convert_it(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(InvalidConfig, match=r"`headstock convert .* FOLDER` makes one of pytorch_model\.bin"):
-        weights_file(tmp_path)
-
-
-def test_a_checkpoint_in_several_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").touch()
-    with pytest.raises(UnsupportedFeature, match=r"must be one model\.safetensors, got several files; join them first"):
         weights_file(tmp_path)
 
 

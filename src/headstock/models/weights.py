@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidConfig, InvalidShape
+from headstock.models.shards import INDEX_SUFFIX, read_shards
 
 __all__ = ["WEIGHTS_FILE", "fill", "read_safetensors", "weights_file", "write_safetensors"]
 
@@ -18,17 +19,14 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def weights_file(folder: Path) -> Path:
-    """The `model.safetensors` of a checkpoint's folder.
+    """The `model.safetensors` of a checkpoint's folder, or the index of one in several files.
 
     Raises:
-        InvalidConfig: the folder holds none.
-        UnsupportedFeature: the folder holds a checkpoint in several files.
+        InvalidConfig: the folder holds neither.
     """
-    file = folder / WEIGHTS_FILE
-    if file.is_file():
-        return file
-    if (folder / f"{WEIGHTS_FILE}.index.json").is_file():
-        raise UnsupportedFeature(f"weights must be one {WEIGHTS_FILE}, got several files; join them first ({folder})")
+    for file in (folder / WEIGHTS_FILE, folder / f"{WEIGHTS_FILE}{INDEX_SUFFIX}"):
+        if file.is_file():
+            return file
     found = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
     advice = f"`headstock convert {folder} FOLDER` makes one of {found[0]}" if found else "is this the model's folder?"
     raise InvalidConfig(f"a model's folder must hold {WEIGHTS_FILE}, got {folder}; {advice}")
@@ -37,9 +35,13 @@ def weights_file(folder: Path) -> Path:
 def read_safetensors(file: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file on the CPU; names that `write_safetensors` noted as shared are given again.
 
+    Of an index, the tensors of all files that it names.
+
     Raises:
-        InvalidConfig: the file is absent, truncated, or not in the format.
+        InvalidConfig: a file is absent, truncated, or not in the format.
     """
+    if file.name.endswith(INDEX_SUFFIX):
+        return read_shards(file, read_safetensors)
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             noted = opened.metadata() or {}

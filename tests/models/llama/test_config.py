@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headstock.errors import InvalidConfig, UnknownName
+from headstock.errors import InvalidConfig
 from headstock.models.llama import LlamaConfig
 from tests.support.llama import FIELDS, KINDS, THEIRS
 
@@ -343,5 +343,5 @@ def test_what_does_not_fit_is_refused_by_name(changed: dict[str, Any], rule: str
 
 
 def test_an_unknown_rope_type_is_refused_by_name() -> None:
-    with pytest.raises(UnknownName, match=r"rope_type must be one of .*, got 'yarm'; did you mean 'yarn'"):
+    with pytest.raises(InvalidConfig, match=r"rope_type must be one of .*, got 'yarm'; did you mean 'yarn'"):
         llama(rope_scaling={"rope_type": "yarm", "factor": 2.0})

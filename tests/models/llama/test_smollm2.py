@@ -1,11 +1,9 @@
 """SmolLM2's real weights: the logits and the words of transformers, through every cache, layout and padding."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import Tensor
 
 from headstock.caches import Cache
@@ -16,7 +14,6 @@ from tests.support.llama import (
     left_padded,
     prompt,
     smollm2,
-    smollm2_tokens,
     smollm2_weights,
     spelled,
     theirs,
@@ -24,6 +21,7 @@ from tests.support.llama import (
 
 LIMIT = 1e-3  # the bound that the project promises for these weights
 TEXT = "The capital of France is"
+LONGER = "The sun is a star and the moon is not a star but it is the light of the night and"
 WINDOW = 16
 
 Models = dict[str, LlamaForCausalLM]
@@ -60,6 +58,11 @@ def greedy(
     return tokens
 
 
+def new_cache(model: LlamaForCausalLM, kind: Any) -> Cache | None:
+    """An empty cache with room for every text here, or none."""
+    return None if kind is None else model.new_cache(kind, max_length=96 if kind == "static" else None)
+
+
 def generated(model: Any, tokens: Tensor, count: int) -> Tensor:
     """What transformers generates."""
     with torch.no_grad():
@@ -80,58 +83,74 @@ def test_logits_and_words_are_those_of_transformers(models: Models, original: An
     assert spelled(found).startswith(f"{TEXT} Paris.")
 
 
+@pytest.fixture(scope="module")
+def words(original: Any) -> Tensor:
+    """What transformers says after the prompt."""
+    return generated(original, prompt(TEXT), 64)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["half_split", "interleaved"])
-@pytest.mark.parametrize("kind", [None, "growing", "static", "sliding"])
-def test_the_same_words_with_and_without_a_cache(models: Models, original: Any, layout: str, kind: Any) -> None:
-    model = models[layout]
-    length = 80 if kind == "static" else None
-    cache = None if kind is None else model.new_cache(kind, max_length=length)
-    expected = generated(original, prompt(TEXT), 64)
-    assert expected.shape[1] == 5 + 64
-    assert torch.equal(greedy(model, prompt(TEXT), 64, cache), expected)
+@pytest.mark.parametrize(
+    ("layout", "kind"),
+    [
+        ("half_split", None),
+        ("half_split", "growing"),
+        ("half_split", "static"),
+        ("half_split", "sliding"),
+        ("interleaved", "growing"),
+    ],
+)
+def test_the_same_words_with_and_without_a_cache(models: Models, words: Tensor, layout: str, kind: Any) -> None:
+    assert words.shape[1] == 5 + 64
+    assert torch.equal(greedy(models[layout], prompt(TEXT), 64, new_cache(models[layout], kind)), words)
+
+
+@pytest.fixture(scope="module")
+def windowed_original(windowed: LlamaForCausalLM) -> Any:
+    return theirs(windowed, **SMOLLM2, model_type="mistral", sliding_window=WINDOW, head_dim=64)
+
+
+@pytest.fixture(scope="module")
+def windowed_words(windowed_original: Any) -> Tensor:
+    return generated(windowed_original, prompt(LONGER), 64)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [None, "growing", "static", "sliding"])
-def test_the_same_words_with_a_window(windowed: LlamaForCausalLM, kind: Any) -> None:
-    config = transformers.MistralConfig(**{**SMOLLM2, "sliding_window": WINDOW, "head_dim": 64})
-    expected = transformers.MistralForCausalLM(config).eval()
-    expected.set_attn_implementation("eager")
-    expected.load_state_dict(windowed.state_dict(), assign=True)
-    cache = None if kind is None else windowed.new_cache(kind, max_length=90 if kind == "static" else None)
-    tokens = torch.cat([torch.randint(SMOLLM2["vocab_size"], (1, 15)), prompt(TEXT)], 1)
+def test_the_same_words_with_a_window(
+    windowed: LlamaForCausalLM, windowed_original: Any, windowed_words: Tensor, kind: Any
+) -> None:
+    tokens = prompt(LONGER)
+    assert tokens.shape[1] > WINDOW
     with torch.no_grad():
-        assert (windowed(tokens).logits - expected(tokens).logits).abs().max() <= LIMIT
-    assert torch.equal(greedy(windowed, tokens, 64, cache), generated(expected, tokens, 64))
+        assert (windowed(tokens).logits - windowed_original(tokens).logits).abs().max() <= LIMIT
+    assert torch.equal(greedy(windowed, tokens, 64, new_cache(windowed, kind)), windowed_words)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["growing", "static", "sliding"])
-def test_rows_padded_on_the_left_are_what_they_are_alone(models: Models, windowed: LlamaForCausalLM, kind: Any) -> None:
-    for model in (models["half_split"], windowed):
-        tokens, mask = torch.randint(SMOLLM2["vocab_size"], (3, 24)), left_padded(3, 24)
+@pytest.mark.parametrize(("window", "kind"), [(False, "growing"), (False, "static"), (True, "sliding"), (True, None)])
+def test_rows_padded_on_the_left_are_what_they_are_alone(
+    models: Models, windowed: LlamaForCausalLM, window: bool, kind: Any
+) -> None:
+    model = windowed if window else models["half_split"]
+    tokens, mask = torch.randint(SMOLLM2["vocab_size"], (3, 24)), left_padded(3, 24)
+    with torch.no_grad():
+        together = model(tokens, mask).logits
+    found = greedy(model, tokens, 8, new_cache(model, kind), mask)
+    for row in range(3):
+        alone = tokens[row : row + 1, mask[row]]
         with torch.no_grad():
-            together = model(tokens, mask).logits
-        cache = model.new_cache(kind, max_length=50 if kind == "static" else None)
-        words = greedy(model, tokens, 20, cache, mask)
-        for row in range(3):
-            alone = tokens[row : row + 1, mask[row]]
-            with torch.no_grad():
-                assert (model(alone).logits[0] - together[row, mask[row]]).abs().max() <= LIMIT
-            assert torch.equal(greedy(model, alone, 20, None)[0, -20:], words[row, -20:])
+            assert (model(alone).logits[0] - together[row, mask[row]]).abs().max() <= LIMIT
+        assert torch.equal(greedy(model, alone, 8, model.new_cache())[0, -8:], found[row, -8:])
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own call
-def test_a_compiled_static_step_says_the_same_words(models: Models) -> None:
+def test_a_compiled_static_step_says_the_same_words(models: Models, words: Tensor) -> None:
     model = models["half_split"]
-    cache, compiled = model.new_cache("static", max_length=80), torch.compile(model, fullgraph=True)
-    expected = greedy(model, prompt(TEXT), 32, model.new_cache())
+    cache, compiled = new_cache(model, "static"), torch.compile(model, fullgraph=True)
     found = greedy(model, prompt(TEXT), 1, cache)
-    step: Callable[..., Any] = compiled
     with torch.no_grad():
         for _ in range(31):
-            found = torch.cat([found, step(found[:, -1:].clone(), cache=cache).logits.argmax(-1)], 1)
-    assert torch.equal(found, expected)
-    assert len(smollm2_tokens()) == SMOLLM2["vocab_size"]
+            found = torch.cat([found, compiled(found[:, -1:].clone(), cache=cache).logits.argmax(-1)], 1)
+    assert torch.equal(found, words[:, : 5 + 32])

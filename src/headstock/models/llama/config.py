@@ -61,7 +61,6 @@ class LlamaConfig(ModelConfig):
 
     Raises:
         InvalidConfig: a field is unknown, missing, of a wrong type or value, or not one of this model type.
-        UnknownName: there is no RoPE variant of that name.
 
     Example:
         >>> config = LlamaConfig(model_type="qwen3", vocab_size=50, hidden_size=16, intermediate_size=24, head_dim=8,
