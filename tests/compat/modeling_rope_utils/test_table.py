@@ -1,7 +1,8 @@
 """The table of variants under transformers' name has the laws of the dict that it is there."""
 
+import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -81,6 +82,38 @@ def test_what_is_assigned_is_seen_by_every_table() -> None:
 def test_what_is_no_variant_is_refused() -> None:
     with pytest.raises(InvalidComponent, match=r"must be a function \(config, device=None"):
         ROPE_INIT_FUNCTIONS["mine"] = lambda config: None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("made", [lambda table: table.copy(), copy.copy, lambda table: table | {"mine": mine}])
+def test_copies_and_unions_are_dicts_of_their_own(made: Callable[[Any], Any]) -> None:
+    before = dict(ROPE_VARIANTS)
+    own = made(ROPE_INIT_FUNCTIONS)
+    own["linear"] = own["mine"] = mine
+    assert type(own) is dict
+    assert set(own) == {*before, "mine"}
+    assert dict(ROPE_VARIANTS) == before
+
+
+def test_an_update_by_union_is_shared() -> None:
+    table = ROPE_INIT_FUNCTIONS
+    table |= {"mine": mine}
+    assert ROPE_VARIANTS["mine"] is mine
+
+
+def test_a_union_is_one_of_mappings() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        ROPE_INIT_FUNCTIONS | 3
+
+
+def test_a_deep_copy_is_the_table_and_it_tells_its_names() -> None:
+    assert copy.deepcopy(ROPE_INIT_FUNCTIONS) is ROPE_INIT_FUNCTIONS
+    assert "yarn" in repr(ROPE_INIT_FUNCTIONS)
+
+
+def test_a_scope_shadows_an_entry_for_its_time() -> None:
+    with ROPE_INIT_FUNCTIONS.override(linear=mine):
+        assert ROPE_INIT_FUNCTIONS["linear"] is mine
+    assert ROPE_INIT_FUNCTIONS["linear"] is ROPE_VARIANTS["linear"]
 
 
 def test_it_pickles_by_name() -> None:

@@ -1,6 +1,7 @@
 """transformers' dict of RoPE variants over headstock's shared table."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from headstock.errors import UnknownName
 from headstock.rope import RopeInterface
@@ -37,6 +38,21 @@ class _SharedVariants(RopeInterface):
         """Take every variant out of the shared table."""
         for name in list(self):
             self._take(name)
+
+    def copy(self) -> dict[str, RopeFunction]:  # type: ignore[override]  # what a dict's copy is
+        """A dict of its own with the same variants."""
+        return dict(self.items())
+
+    __copy__ = copy  # type: ignore[assignment]
+
+    def __or__(self, other: object) -> dict[str, RopeFunction]:  # type: ignore[override]
+        return {**self.copy(), **other} if isinstance(other, Mapping) else NotImplemented
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        return self  # there is one, as there is one shared table
+
+    def __repr__(self) -> str:
+        return f"ROPE_INIT_FUNCTIONS({', '.join(self)})"
 
     def __reduce__(self) -> str:  # type: ignore[override]  # a global variable
         return "ROPE_INIT_FUNCTIONS"
