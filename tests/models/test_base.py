@@ -212,3 +212,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"config\.json must be a JSON file that can be read"):
         BertModel.from_pretrained(tmp_path)
+
+
+def test_tensors_in_memory_make_the_same_model() -> None:
+    model, tokens = tiny_bert(), ids(2, 5)
+    made = BertModel.from_tensors(model.config, model.state_dict(), "sdpa")
+    assert (made.training, made.layers[0].attention.self.implementation) == (False, "sdpa")
+    made.set_attention("eager")
+    assert torch.equal(made(tokens).last_hidden_state, model(tokens).last_hidden_state)
+    with pytest.raises(InvalidConfig, match=r"got no tensor for .* \(tensors in memory\)"):
+        BertModel.from_tensors(model.config, {}, "sdpa")
+
+
+def test_tensors_in_memory_are_used_and_not_copied() -> None:
+    tensors = tiny_bert().state_dict()
+    made = BertModel.from_tensors(tiny_bert().config, tensors)
+    assert all(each.data_ptr() == tensors[name].data_ptr() for name, each in made.state_dict().items())
+    narrow = BertModel.from_tensors(made.config, tensors, dtype=torch.bfloat16)
+    assert {each.dtype for each in narrow.parameters()} == {torch.bfloat16}

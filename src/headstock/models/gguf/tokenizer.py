@@ -130,7 +130,7 @@ def _added(tokens: list[str], types: list[int]) -> list[dict[str, Any]]:
 
 
 def _post_processor(fields: Fields, tokens: list[str], file: GGUFFile, *, first: bool) -> dict[str, Any]:
-    """Puts the first token before a text (`first`: also where nothing is said) and the last behind it, as the file says."""
+    """Puts the first token before a text (`first`: also where nothing is said) and the last behind it."""
     text, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
     around: dict[str, list[dict[str, Any]]] = {"add_bos_token": [], "add_eos_token": []}
     special: dict[str, Any] = {}
