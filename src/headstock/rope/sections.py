@@ -75,5 +75,5 @@ def angles_of(
     positions = position_ids.float().unsqueeze(-1)
     angles = positions[0] * torch.where(turned_by[0], per_row, 0.0)
     for position, mask in zip(positions[1:], turned_by[1:], strict=True):
-        angles = torch.addcmul(angles, position, torch.where(mask, per_row, 0.0))  # exact: one of the two is zero
+        angles.addcmul_(position, torch.where(mask, per_row, 0.0))  # exact: one of the two summands is zero
     return angles
