@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstock.errors import InvalidShape
+from headstock.errors import InvalidConfig, InvalidShape
 from headstock.rope.sections import angles_of, axes_mask, check_sections
 
 
@@ -32,14 +32,14 @@ def test_sections_that_pass_share_out_every_frequency_once(sections: list[int], 
         assert torch.stack(masks).sum(0).eq(1).all()
     else:
         assert interleaved
-        with pytest.raises(ValueError, match="mrope_section must be such that the axes can take turns"):
+        with pytest.raises(InvalidConfig, match="mrope_section must be such that the axes can take turns"):
             check_sections(sections, half, interleaved=interleaved)
 
 
 @given(sections=st.lists(st.integers(1, 9), min_size=2, max_size=5), missing=st.integers(-3, 3).filter(bool))
 def test_any_other_sum_is_refused(sections: list[int], missing: int) -> None:
     half = sum(sections) + missing
-    with pytest.raises(ValueError, match=f"mrope_section must sum to the number of frequencies, {half}, got"):
+    with pytest.raises(InvalidConfig, match=f"mrope_section must sum to the number of frequencies, {half}, got"):
         check_sections(sections, half, interleaved=False)
 
 

@@ -82,6 +82,16 @@ def test_a_function_alone_takes_any_keys(registered: None) -> None:
     assert config == before
 
 
+@pytest.mark.parametrize("key", ["self", "cls", "compute", "_called", "model_config", ""])
+def test_any_key_at_all(registered: None, key: str) -> None:
+    RopeInterface.register("mine", halves)
+    config = mine(pairs=2)
+    config["rope_parameters"][key] = 1
+    assert RopeParameters.from_config(config, strict=True).frequencies()[0].tolist() == [0.5] * 2
+    with pytest.raises(InvalidConfig, match=f"^{key} must be a field that rope_type 'default' has, got 1"):
+        RopeParameters.from_config({"head_dim": 8, "rope_parameters": {"rope_theta": 1e4, key: 1}}, strict=True)
+
+
 def test_what_all_variants_share_is_checked_for_it_too(registered: None) -> None:
     RopeInterface.register("mine", halves)
     with pytest.raises(InvalidConfig, match="rope_theta must be above 0"):

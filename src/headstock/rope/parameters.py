@@ -59,7 +59,7 @@ class RopeParameters(BaseModel):
 
     if not TYPE_CHECKING:  # type checkers see the fields as keywords
 
-        def __init__(self, **fields: object) -> None:
+        def __init__(self, /, **fields: object) -> None:
             try:
                 super().__init__(**fields)
             except ValidationError as error:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from headstock.errors import InvalidShape
+from headstock.errors import InvalidConfig, InvalidShape
 
 __all__ = ["angles_of", "axes_mask", "check_sections"]
 
@@ -32,16 +32,16 @@ def check_sections(sections: Sequence[int], half: int, *, interleaved: bool) -> 
     """Refuse sections that do not share out `half` frequencies.
 
     Raises:
-        ValueError: they do not sum to it, or the axes cannot take turns.
+        InvalidConfig: they do not sum to it, or the axes cannot take turns.
     """
     if sum(sections) != half:
-        raise ValueError(
+        raise InvalidConfig(
             f"mrope_section must sum to the number of frequencies, {half}, got {list(sections)}, which sums to "
             f"{sum(sections)}; give each frequency one axis"
         )
     counts = [int(mask.sum()) for mask in axes_mask(sections, half, interleaved=interleaved)]
     if counts != list(sections):
-        raise ValueError(
+        raise InvalidConfig(
             f"mrope_section must be such that the axes can take turns, got {list(sections)}, of which {counts} fit; "
             "make the first axis the longest or set mrope_interleaved to false"
         )
