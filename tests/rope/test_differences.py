@@ -64,15 +64,17 @@ def test_yarn_reads_truncate_of_a_layer_type() -> None:
     torch.testing.assert_close(theirs, truncated, rtol=1e-6, atol=0)
 
 
-def test_yarn_keeps_every_pair_that_turns_often_enough() -> None:
-    # theta 10 over a million tokens: the slowest pair turns 10^6 / (2 pi 10^(14/16)) = 21,000 times, far above 32.
-    config = flat(
-        YARN | {"rope_theta": 10.0, "original_max_position_embeddings": 10**6}, max_position_embeddings=4 * 10**6
-    )
+# With theta 10 the slowest of eight pairs turns 10^6 / (2 pi 10^(14/16)) = 21,000 times in a million tokens, far more
+# often than 32 times; in one token even the fastest turns less than once.
+@pytest.mark.parametrize(
+    ("original", "ours_by", "theirs_by"), [(10**6, 1, 4), (1, 4, 1)], ids=["all kept", "none kept"]
+)
+def test_yarn_does_not_turn_the_ramp_round(original: int, ours_by: int, theirs_by: int) -> None:
+    length = {"original_max_position_embeddings": original}
+    config = flat(YARN | {"rope_theta": 10.0} | length, max_position_embeddings=4 * original)
     plain = 10.0 ** (-torch.arange(0, 16, 2, dtype=torch.float64) / 16)
-    torch.testing.assert_close(ours(config), plain.float(), rtol=1e-6, atol=0)
-    theirs, _ = THEIRS["yarn"](config)
-    torch.testing.assert_close(theirs, (plain / 4).float(), rtol=1e-6, atol=0)  # its ramp runs backwards
+    torch.testing.assert_close(ours(config), (plain / ours_by).float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(THEIRS["yarn"](config)[0], (plain / theirs_by).float(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", ["dynamic", "yarn", "longrope"])
