@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers import modeling_rope_utils as theirs
 
-from headstock.compat.modeling_rope_utils import RotaryEmbeddingConfigMixin, rope_config_validation
+from headstock.compat.modeling_rope_utils import RotaryEmbeddingConfigMixin
 from headstock.errors import ConfigWarning, InvalidConfig, UnknownName
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -241,40 +241,6 @@ def test_received_keys_are_checked_as_by_transformers(
     else:
         RotaryEmbeddingConfigMixin._check_received_keys("mine", *given_)
     assert given_ == (received, required, optional, ignored)  # transformers writes to the sets it is given
-
-
-def test_the_function_of_older_code_standardises_and_checks() -> None:
-    config = Ours(**WIDTH, rope_parameters={"type": "linear", "factor": 2.0, "mine": 1}, rope_theta=5e5)
-    rope_config_validation(config, ignore_keys={"mine"})
-    assert config.rope_parameters == {
-        "type": "linear",
-        "rope_type": "linear",
-        "factor": 2.0,
-        "mine": 1,
-        "rope_theta": 5e5,
-    }
-    assert config.ignore_keys_at_rope_validation == {"mine"}
-    config.rope_parameters["factor"] = 0.5
-    with pytest.raises(InvalidConfig, match="factor"):
-        rope_config_validation(config)
-
-
-def test_the_function_of_older_code_checks_configs_without_the_mixin() -> None:
-    class Plain:
-        head_dim = 64
-        rope_theta = 1e4
-        rope_scaling: dict[str, Any] = {"type": "linear", "factor": 2.0}  # noqa: RUF012
-
-    rope_config_validation(Plain())
-    Plain.rope_scaling = {"type": "linear", "factor": 0.5}
-    with pytest.raises(InvalidConfig, match="factor"):
-        rope_config_validation(Plain())
-
-
-def test_the_function_of_older_code_is_strict_on_transformers_configs() -> None:
-    config = LlamaConfig(rope_parameters={"rope_type": "linear", "factor": 0.5, "rope_theta": 1e4})
-    with pytest.raises(InvalidConfig, match="factor"):
-        rope_config_validation(config)
 
 
 #: The mixin in front of transformers' own, in one of its configurations.
