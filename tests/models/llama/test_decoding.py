@@ -13,7 +13,7 @@ from tests.support.llama import CACHES, FIELDS, KINDS, caches, left_padded, limi
 from tests.support.models import ids
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     cache=st.sampled_from(CACHES),
