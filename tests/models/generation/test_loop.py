@@ -236,3 +236,18 @@ def test_masks_that_do_not_fit_are_refused_at_once(keep: Tensor, rule: str) -> N
 def test_impossible_arguments_are_refused_at_once(wrong: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidConfig, match=rule):
         generate(tiny_llama(), torch.randint(96, (2, 5)), **{"max_new_tokens": 1, **wrong})
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_gpu_gives_the_tokens_of_the_cpu(cache: Any) -> None:
+    model = tiny_llama().double()  # in which the order of sums decides no token
+    prompt, keep = left_padded([4, 7, 5])
+    stops = tokens(model, prompt, 6, attention_mask=keep)[:2, 4].tolist()
+    expected = tokens(model, prompt, 12, attention_mask=keep, stop_ids=stops, cache=cache)
+    found = tokens(model.cuda(), prompt.cuda(), 12, attention_mask=keep.cuda(), stop_ids=stops, cache=cache)
+    assert found.is_cuda
+    assert torch.equal(found.cpu(), expected)
+    drawn = Sampling(temperature=1.0, top_k=9, top_p=0.9)
+    first, again = (tokens(model, prompt.cuda(), 6, sampling=drawn, seed=1, cache=cache) for _ in range(2))
+    assert torch.equal(first, again)
