@@ -150,6 +150,15 @@ def test_parameters_know_the_function_that_computes_them() -> None:
     assert not parameters.frequencies()[0].equal(plain.frequencies()[0])
 
 
+def test_another_variants_function_compiles_and_asks_for_its_fields_at_once() -> None:
+    yarn = RopeParameters.from_config(FLAT)
+    plain = yarn.called(ROPE_INIT_FUNCTIONS["default"])
+    compiled = torch.compile(plain.frequencies, backend="eager", fullgraph=True)
+    assert compiled(torch.tensor(5))[0].equal(plain.frequencies()[0])
+    with pytest.raises(InvalidConfig, match="low_freq_factor must be given for rope_type 'yarn'"):
+        yarn.called(ROPE_INIT_FUNCTIONS["llama3"])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3, 4)])
 def test_lengths_of_two_dimensions_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidShape, match="seq_len must be one length or one per row, got a tensor of shape"):

@@ -211,8 +211,11 @@ class RopeParameters(BaseModel):
 
     def called(self, function: RopeFunction, config: object = None, layer_type: str | None = None) -> Self:
         """A copy whose `frequencies` are what `function` gives for `config`, by default for these parameters."""
-        made = self.model_copy()
-        object.__setattr__(made, "_called", (function, self if config is None else config, layer_type))
+        made, declared = self.model_copy(), declaration_of(function)
+        variant: type[Any] | None = None if declared is None else declared.parameters
+        if config is None:  # converted now and not in each call, which dynamo could not trace
+            config = self if variant is None else variant.from_config(self)
+        object.__setattr__(made, "_called", (function, config, layer_type))
         return made
 
     def angles(
