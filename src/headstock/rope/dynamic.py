@@ -20,7 +20,7 @@ class DynamicParameters(RopeParameters):
     """Dynamic NTK: for a length above L = max_position_embeddings, the base is multiplied by a power of the stretch.
 
     base = rope_theta * (factor * length / L - (factor - 1))^(d / (d - 2)), d = rotary_dim; up to L it is plain RoPE.
-    bloc97 and emozilla 2023; Peng et al. 2023, "YaRN", arXiv:2309.00071, section 3.3 and appendix B.1.
+    bloc97 and emozilla 2023; Peng et al. 2023, "YaRN", arXiv:2309.00071, section 3.3.
 
     Example:
         >>> from headstock.rope import DynamicParameters
