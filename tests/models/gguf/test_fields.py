@@ -33,6 +33,11 @@ def test_sizes_of_layers_are_one_where_they_are_the_same() -> None:
         fields(x=[4, 2]).size("x")
 
 
+def test_long_values_are_shown_in_part() -> None:
+    with pytest.raises(UnsupportedFeature, match=r"got \[1, 2, 3, .{60,70} \.\.\.; such models"):
+        fields(x=list(range(1, 10000))).size("x")
+
+
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), True, "3", None])
 def test_a_number_is_positive_and_finite(wrong: Value) -> None:
     with pytest.raises(InvalidConfig, match=r"a\.x must be a positive number, got "):

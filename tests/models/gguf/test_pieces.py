@@ -126,6 +126,7 @@ def test_pieces_that_stand_for_themselves_are_not_joined() -> None:
     [
         ({"scores": None}, r"got no score for each of \d+ pieces in tokenizer\.ggml\.scores"),
         ({"scores": [0.0, 1.0]}, r"got no score for each of \d+ pieces"),
+        ({"tokens": ["a" * 1001, *TOKENS[1:]]}, "got a piece of more than 1000 characters"),
         ({"unknown": 9999}, r"unknown_token_id must be the number of one of \d+ tokens, got 9999"),
     ],
 )

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers import pre_tokenizers as pre
-from transformers import AutoTokenizer
+from tokenizers.normalizers import NFC
+from transformers import AutoTokenizer, Qwen2Tokenizer
 
 from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.models.gguf.file import GGUFFile, open_gguf
@@ -121,6 +122,14 @@ def test_a_tiny_tokenizer_is_transformers(tmp_path: Path, name: str) -> None:
         ids = tokenizer.encode(text).ids
         assert ids == theirs(text)["input_ids"]
         assert tokenizer.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
+
+
+def test_texts_are_composed_where_the_named_tokenizer_does_it(tmp_path: Path) -> None:
+    assert type(Qwen2Tokenizer().backend_tokenizer.normalizer) is NFC
+    tokens, merges = ["Ã", "©", "e", "Ì", "ģ", "Ã©"], ["Ã ©"]  # the bytes of é, composed and not
+    for name, wanted in (("qwen2", ["Ã©"]), ("llama-bpe", ["e", "Ì", "ģ"])):
+        found = made(written(tmp_path, pre=name, tokens=tokens, types=None, merges=merges, eos=0))
+        assert [found.id_to_token(each) for each in found.encode("e\u0301").ids] == wanted
 
 
 def test_tokens_of_users_are_found_and_shown_and_control_tokens_are_hidden(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Fields:
         if isinstance(found, list) and found:
             if any(each != found[0] for each in found):
                 raise UnsupportedFeature(
-                    f"the GGUF field {self._prefix}{name} must be the same in all layers, got {found}; "
+                    f"the GGUF field {self._prefix}{name} must be the same in all layers, got {_shown(found)}; "
                     "such models are not computed here"
                 )
             found = found[0]
@@ -87,16 +87,20 @@ class Fields:
         """
         for name, value in self._values.items():
             if name.startswith(self._prefix) and name not in self._asked:
-                shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:76]} ..."
                 raise UnsupportedFeature(
-                    f"the GGUF file must have known fields only, got {name} = {shown}; what it changes is not "
+                    f"the GGUF file must have known fields only, got {name} = {_shown(value)}; what it changes is not "
                     "computed here"
                 )
 
     def refusal(self, name: str, rule: str, found: object) -> InvalidConfig:
         """The error for a field that breaks a rule."""
-        got = "none" if found is None else repr(found)
+        got = "none" if found is None else _shown(found)
         return InvalidConfig(f"the GGUF field {self._prefix}{name} must be {rule}, got {got}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]} ..."
 
 
 def _shortest(value: float) -> float:

@@ -12,6 +12,7 @@ from headstock.models.gguf.file import GGUFFile
 __all__ = ["pieces", "scored_merges"]
 
 _SPACE = "▁"
+_LONGEST = 1000  # characters; published pieces have some sixteen, and the pairs of one grow with its square
 _JOINED = (1, 5)  # normal and unused pieces: others stand for themselves
 
 
@@ -61,6 +62,8 @@ def _model(file: GGUFFile, fields: Fields, vocabulary: dict[str, int], types: li
         or not all(type(each) is float for each in scores)
     ):
         raise file.refusal(f"got no score for each of {len(vocabulary)} pieces in tokenizer.ggml.scores")
+    if max(map(len, vocabulary), default=0) > _LONGEST:
+        raise file.refusal(f"got a piece of more than {_LONGEST} characters in tokenizer.ggml.tokens")
     unknown = fields.get("unknown_token_id")
     names = list(vocabulary)
     if unknown is not None and (type(unknown) is not int or not 0 <= unknown < len(names)):

@@ -7,7 +7,7 @@ from typing import Any
 
 from headstock.errors import UnsupportedFeature
 
-__all__ = ["MERGES_LAST", "pre_tokenizer"]
+__all__ = ["MERGES_LAST", "NORMALIZERS", "pre_tokenizer"]
 
 _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -33,6 +33,8 @@ _NAMED = {
     "qwen2": _split(_QWEN_2),
     "deepseek-r1-qwen": _split(_QWEN_2),
 }
+# What is done to a text before all else, by the same names.
+NORMALIZERS = {"qwen2": {"type": "NFC"}}
 # A piece that is a token as it stands is that token, whatever the merges would make of it.
 MERGES_LAST = frozenset({"llama-bpe", "llama3", "llama-v3"})
 

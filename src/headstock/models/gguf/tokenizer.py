@@ -6,7 +6,7 @@ from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.models.gguf.fields import Fields
 from headstock.models.gguf.file import GGUFFile
 from headstock.models.gguf.pieces import pieces
-from headstock.models.gguf.splits import MERGES_LAST, pre_tokenizer
+from headstock.models.gguf.splits import MERGES_LAST, NORMALIZERS, pre_tokenizer
 
 __all__ = ["read_tokenizer", "special_ids"]
 
@@ -44,7 +44,7 @@ def read_tokenizer(file: GGUFFile) -> tuple[dict[str, Any] | None, dict[str, Any
         "truncation": None,
         "padding": None,
         "added_tokens": _added(tokens, types),
-        "normalizer": None,
+        "normalizer": NORMALIZERS.get(str(fields.get("pre"))) if byte_level else None,
         "post_processor": _post_processor(fields, tokens, file, first=not byte_level),
         **(_byte_level(file, fields, vocabulary) if byte_level else pieces(file, fields, vocabulary, types)),
     }
