@@ -39,7 +39,7 @@ def run(settings: Settings) -> list[Result]:
     ours, theirs = _models(settings)
     prompt, new = (8, 4) if settings.tiny else (PROMPT, NEW)
     fewer = dataclasses.replace(settings, pairs=min(settings.pairs, MOST_PAIRS))
-    results = []
+    results, before = [], torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         for rows, count in ((1, new), (1, 1), (4, new // 4)):
@@ -48,7 +48,7 @@ def run(settings: Settings) -> list[Result]:
             samples = interleaved(agreeing(runs, tolerance=0), fewer, threads=threads)
             target = {"transformers": Target(1.0)} if count == new else {}
             results += compared("generation", case, samples, threads=threads, targets=target)
-    torch.set_num_threads(1)
+    torch.set_num_threads(before)
     return results
 
 

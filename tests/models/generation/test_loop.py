@@ -185,7 +185,9 @@ def test_int32_ids_and_full_masks_are_as_good() -> None:
     prompt = torch.randint(96, (2, 5))
     expected = tokens(model, prompt)
     assert torch.equal(tokens(model, prompt, attention_mask=torch.ones(2, 5, dtype=torch.long)), expected)
-    assert torch.equal(tokens(model, prompt.int()).long(), expected)
+    for cache in CACHES:
+        found = tokens(model, prompt.int(), stop_ids=[int(expected[0, 3])], pad_id=0, cache=cache)
+        assert torch.equal(found, tokens(model, prompt, stop_ids=[int(expected[0, 3])], pad_id=0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

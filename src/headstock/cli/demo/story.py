@@ -59,7 +59,7 @@ def _decoder_chapters(report: Report, microformer: Path) -> None:
 def _english_chapters(report: Report, file: Path) -> None:
     first = f"layers {LAYERS[0]}-{LAYERS[-1]}"
     report.chapter(
-        "6. English", f"SmolLM2 (Llama class, GQA, RoPE) under two functions, then under both: {first} differ."
+        "6. English", f"SmolLM2 (Llama class, GQA, RoPE) under sdpa, under eager, and {first} alone under eager."
     )
     smollm2 = load_smollm2(report, file)
     show_generation(report, smollm2)
