@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounter
 
 from headstock.errors import InvalidConfig, InvalidShape, UnknownName
 from headstock.registry import declare
-from headstock.rope import ROPE_INIT_FUNCTIONS, RopeInterface, RopeParameters, RotaryEmbedding
+from headstock.rope import ROPE_INIT_FUNCTIONS, ROPE_VARIANTS, RopeInterface, RopeParameters, RotaryEmbedding
 from tests.support.rotary import CONSTANT, GROWING, LENGTH, growing, grows_by_row, of_half, positions, rotary_config
 
 VARIANTS = [*CONSTANT, *GROWING]
@@ -178,7 +178,7 @@ def test_entries_and_scopes_are_honoured(rope_type: str, declared: Any) -> None:
     local = RopeInterface()
     module, given_ = rotary(rope_type, interface=local), positions(3, 40)
     before, wanted = module(X, given_), ((given_[..., None] / 2).cos() * 2).expand(-1, -1, 8)
-    for link in (ROPE_INIT_FUNCTIONS, local):
+    for link in (ROPE_VARIANTS, local):
         with link.override(**{rope_type: function}):
             torch.testing.assert_close(module(X, given_)[0], wanted)
         torch.testing.assert_close(module(X, given_), before)
