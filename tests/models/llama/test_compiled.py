@@ -50,6 +50,18 @@ def test_a_static_decoding_step_is_compiled_once(kind: str, padded: bool) -> Non
     assert (torch.cat(found, 1) - model(tokens, mask).logits)[real].abs().max() <= limit(model, tokens, mask)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own call
+def test_a_static_decoding_step_compiles_with_inductor() -> None:
+    model, tokens, mask = tiny("mistral", attention="sdpa", **TWO_LAYERS["mistral"]), ids(2, 16), left_padded(2, 20)
+    compiled, cache = torch.compile(model, fullgraph=True), model.new_cache("static", max_length=20)
+    with torch.no_grad():
+        found = [model(tokens[:, :7], mask, cache=cache).logits]
+        found += [compiled(token, mask, cache=cache).logits.clone() for token in tokens[:, 7:].clone().split(1, 1)]
+        whole = model(tokens, mask[:, :16]).logits
+    assert (torch.cat(found, 1) - whole)[mask[:, :16]].abs().max() <= limit(model, tokens, mask[:, :16])
+
+
 def test_a_compiled_model_sees_a_changed_entry() -> None:
     model, tokens = tiny("mistral, no window", num_hidden_layers=1), ids(2, 5)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
