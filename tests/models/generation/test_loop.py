@@ -132,6 +132,17 @@ def test_without_seed_torch_draws() -> None:
     assert torch.equal(tokens(model, prompt, 16, sampling=Sampling(temperature=1.0)), found)
 
 
+@pytest.mark.parametrize("cut", [{"top_k": 20, "top_p": 0.9}, {"top_k": None, "top_p": None}])
+def test_torchs_own_random_numbers_draw_what_transformers_draws(cut: dict[str, Any]) -> None:
+    ours, model = pair()
+    prompt, keep = left_padded([4, 7, 5])
+    torch.manual_seed(11)
+    found = tokens(ours, prompt, 12, attention_mask=keep, sampling=Sampling(temperature=1.3, **cut))
+    torch.manual_seed(11)
+    drawn = {"do_sample": True, "temperature": 1.3, "top_k": cut["top_k"] or 0, "top_p": cut["top_p"] or 1.0}
+    assert torch.equal(found, theirs(model, prompt, 12, attention_mask=keep.long(), **drawn))
+
+
 def test_one_token_of_k_is_greedy() -> None:
     model = tiny_llama()
     prompt = torch.randint(96, (2, 5))

@@ -62,7 +62,7 @@ def generate(
         attention_mask: True or 1 for the tokens that are no padding; with a cache that has seen tokens, for those too.
         sampling: how a token is chosen; greedy where nothing is said.
         seed: of a generator of random numbers made for this call on the model's device.
-        generator: draws the random numbers; with neither, torch's own does.
+        generator: draws the random numbers; with neither, torch's own does, and then what transformers draws.
         cache: the kind of cache to make, a cache to go on with, or None to compute the whole text for each token.
         stop_ids: a row ends with one of these, which is given out; it goes on with `pad_id` until all rows have ended.
         pad_id: None for the least of `stop_ids`.
