@@ -12,7 +12,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from benchmarks import attention, checkpointing, conv1d, generation, imports, lookup, models
+from benchmarks import attention, checkpointing, conv1d, generation, imports, lookup, models, rotation
 from benchmarks.compare import Result, Settings, table
 from benchmarks.record import environment, write
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "checkpointing": checkpointing.run,
     "models": models.run,
     "generation": generation.run,
+    "rotation": rotation.run,
 }
 CLOCKS = {"wall": "wall", "cpu": "processor time on one thread, wall on two"}
 RESULTS = Path(__file__).parent / "results"

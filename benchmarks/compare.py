@@ -85,7 +85,7 @@ class Result:
 
 
 def agreeing(
-    runs: Mapping[str, Callable[[], Any]], *, tolerance: float, form: Callable[[Tensor], Tensor] | None = None
+    runs: Mapping[str, Callable[[], Any]], *, tolerance: float, form: Callable[[Any], Tensor] | None = None
 ) -> list[Contestant]:
     """Contestants for calls that were seen to give one result; `form` brings results into one layout, untimed."""
     wanted: Tensor | None = None

@@ -23,6 +23,7 @@ EXPECTED = {
     "checkpointing": (["no checkpointing", "transformers"], 0),
     "models": (["transformers"], 0),
     "generation": (["transformers"], 2),
+    "rotation": (["transformers", "transformers glm", "copy of q and k"], 6),
 }
 
 

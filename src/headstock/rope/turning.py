@@ -17,8 +17,10 @@ from torch.autograd import forward_ad
 
 __all__ = ["Turn", "definition", "turned"]
 
-# Elements of a block: 1 MiB of float32. Half of it, and a quarter, cost up to a fifth more in calls of operators.
+# Elements of a block: 1 MiB of float32. Half of it, and a quarter, cost up to a fifth more in calls of operators. Where
+# threads share a block, each operator waits for the last of them, so blocks are fewer: 4 MiB for each thread.
 BLOCK = 2**18
+SHARED_BLOCK = 2**20
 # Elements up to which the number of operators decides.
 FEW = 2**14
 _PLAIN = frozenset({Tensor, torch.nn.Parameter})
@@ -218,14 +220,16 @@ def _parts(x: Tensor, width: int, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
 
 def _blocks(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], turn: Turn) -> Iterator[tuple[Tensor, ...]]:
     """Pieces of `x`, `out` and the angles that fit the cache: whole rows, or some tokens of all heads of one row."""
-    if x.numel() <= BLOCK or not x.is_cpu:
+    threads = torch.get_num_threads()
+    most = BLOCK if threads == 1 else SHARED_BLOCK * threads
+    if x.numel() <= most or not x.is_cpu:
         yield (x, out, *angles)
         return
     tensors = (x, out, *(each.expand(*x.shape[:-1], each.shape[-1]) for each in angles))
     row = x[0].numel()
-    for rows in zip(*(each.split(max(1, BLOCK // row)) for each in tensors), strict=True):
-        if row <= BLOCK:
+    for rows in zip(*(each.split(max(1, most // row)) for each in tensors), strict=True):
+        if row <= most:
             yield rows
             continue
-        tokens = max(1, BLOCK * x.shape[turn.axis] // row)
+        tokens = max(1, most * x.shape[turn.axis] // row)
         yield from zip(*(each.split(tokens, turn.axis) for each in rows), strict=True)
