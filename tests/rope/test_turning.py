@@ -33,12 +33,14 @@ def wanted(x: Tensor, cos: Tensor, sin: Tensor, form: dict[str, Any]) -> Tensor:
     return by_matrices(x, cos, sin, interleaved=form["interleaved"], suffix=form["rotary"] == "suffix")
 
 
-@pytest.fixture(params=["one block", "tiny blocks", "rolled"])
+@pytest.fixture(params=["one block", "tiny blocks", "shared blocks", "rolled"])
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes that make small tensors take each path."""
-    few, block = {"one block": (0, 2**18), "tiny blocks": (0, 10), "rolled": (2**14, 2**18)}[request.param]
-    monkeypatch.setattr(turning, "FEW", few)
-    monkeypatch.setattr(turning, "BLOCK", block)
+    shared = request.param == "shared blocks"
+    monkeypatch.setattr(turning, "FEW", 2**14 if request.param == "rolled" else 0)
+    monkeypatch.setattr(turning, "BLOCK", 10 if shared or request.param == "tiny blocks" else 2**18)
+    monkeypatch.setattr(turning, "SHARED_BLOCK", 20)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2 if shared else 1)
 
 
 @pytest.mark.usefixtures("limits")

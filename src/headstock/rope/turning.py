@@ -184,9 +184,15 @@ def _interleaved(x: Tensor, angles: Tensor, out: Tensor | None = None) -> Tensor
     # A pair and its angle are complex numbers, and the turned pair their product: one pass.
     if not _is_paired(x):
         x = x.clone(memory_format=torch.contiguous_format)  # `contiguous` keeps an odd offset
-    numbers = torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
-    result = torch.view_as_real(numbers * angles).flatten(-2)
-    return result if out is None else out.copy_(result)
+    if out is None or not _is_paired(out):
+        result = torch.view_as_real(_as_complex(x) * angles).flatten(-2)
+        return result if out is None else out.copy_(result)
+    torch.mul(_as_complex(x), angles, out=_as_complex(out))
+    return out
+
+
+def _as_complex(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.view(*x.shape[:-1], x.shape[-1] // 2, 2))
 
 
 def _is_paired(x: Tensor) -> bool:
