@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headstock.errors import InvalidComponent
 from headstock.registry import declare
-from headstock.rope.contract import RopeFunction, canonical
+from headstock.rope.contract import canonical
 from headstock.rope.variant import Variant, ask, known_variant
 
 __all__ = ["dynamic_rope_update"]
@@ -81,40 +81,24 @@ _REPLACED: "WeakKeyDictionary[nn.Module, dict[str | None, Any]]" = WeakKeyDictio
 
 def _source(module: nn.Module, layer_type: str | None) -> _Source | None:
     """What is to be written before the module's forward runs; None where its buffer is right as it is."""
-    from headstock.rope.table import ROPE_INIT_FUNCTIONS
+    from headstock.rope.table import ROPE_INIT_FUNCTIONS, ROPE_VARIANTS
 
     name = canonical(_rope_type(module, layer_type), ROPE_INIT_FUNCTIONS)
     function = ROPE_INIT_FUNCTIONS[name]
     variant = known_variant(module, function, module.config, layer_type, ROPE_INIT_FUNCTIONS)
     replaced = _REPLACED.get(module, {})
-    if not _is_shared(name, function):
-        if layer_type not in replaced:
-            _REPLACED.setdefault(module, {})[layer_type] = getattr(module, _named("attention_scaling", layer_type))
-        return _Source(variant)
-    if variant.depends_on_length:
-        return _Source(variant)
-    return _Source(None, replaced[layer_type]) if layer_type in replaced else None
-
-
-def _is_shared(name: str, function: RopeFunction) -> bool:
-    """Whether `function` is what is registered under `name`, behind scopes and local entries."""
-    from headstock.rope.table import ROPE_VARIANTS
-
-    return ROPE_VARIANTS._flat.get(name) is function
-
-
-def _named(attribute: str, layer_type: str | None) -> str:
-    return attribute if layer_type is None else f"{layer_type}_{attribute}"
+    is_shared = ROPE_VARIANTS._flat.get(name) is function  # what is registered, behind scopes and local entries
+    if is_shared and not variant.depends_on_length:
+        return _Source(None, replaced[layer_type]) if layer_type in replaced else None
+    _check_attributes(module, layer_type)
+    if not is_shared and layer_type not in replaced:
+        _REPLACED.setdefault(module, {})[layer_type] = getattr(module, _named("attention_scaling", layer_type))
+    return _Source(variant)
 
 
 def _rope_type(module: nn.Module, layer_type: str | None) -> Any:
-    needed = ["config", "rope_type", *(_named(each, layer_type) for each in ("attention_scaling", "inv_freq"))]
-    missing = [each for each in needed if not hasattr(module, each)]
-    if missing:
-        raise InvalidComponent(
-            f"{type(module).__name__} must have {', '.join(needed)} for dynamic_rope_update, got none of "
-            f"{', '.join(missing)}; set them in its constructor"
-        )
+    if not hasattr(module, "rope_type") or not hasattr(module, "config"):
+        _check_attributes(module, layer_type)
     stated: Any = module.rope_type
     if layer_type is None and not isinstance(stated, Mapping):
         return stated
@@ -125,6 +109,20 @@ def _rope_type(module: nn.Module, layer_type: str | None) -> Any:
             f"{stated!r}; give a layer_type that it has"
         )
     return found
+
+
+def _check_attributes(module: nn.Module, layer_type: str | None) -> None:
+    needed = ["config", "rope_type", *(_named(each, layer_type) for each in ("attention_scaling", "inv_freq"))]
+    missing = [each for each in needed if not hasattr(module, each)]
+    if missing:
+        raise InvalidComponent(
+            f"{type(module).__name__} must have {', '.join(needed)} for dynamic_rope_update, got none of "
+            f"{', '.join(missing)}; set them in its constructor"
+        )
+
+
+def _named(attribute: str, layer_type: str | None) -> str:
+    return attribute if layer_type is None else f"{layer_type}_{attribute}"
 
 
 def _write(module: nn.Module, prefix: str, source: _Source, position_ids: Tensor) -> None:
