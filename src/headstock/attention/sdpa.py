@@ -61,7 +61,8 @@ def sdpa_attention(
         attention_mask, is_causal = _with_bias(bias, attention_mask, is_causal, query, key), False
     if attention_mask is not None and attention_mask.dtype != torch.bool:
         attention_mask = attention_mask.to(query.dtype)
-    grouped = query.shape[1] != key.shape[1]
+    heads = query.shape[1]
+    grouped = heads != key.shape[1]
     # One query over grouped keys: the heads of a group become queries of their key head, and no key is copied.
     packed = grouped and query.shape[2] == 1 and not is_causal
     if packed:
@@ -77,7 +78,7 @@ def sdpa_attention(
             scale=scaling,
             enable_gqa=grouped and not packed,
         )
-    return AttentionOutput(output.flatten(1, 2).unsqueeze(2) if packed else output)
+    return AttentionOutput(output.reshape(output.shape[0], heads, 1, output.shape[3]) if packed else output)
 
 
 def _kernels() -> contextlib.AbstractContextManager[None]:
@@ -89,8 +90,8 @@ def _kernels() -> contextlib.AbstractContextManager[None]:
 
 
 def _packed(tensor: Shaped[Tensor, "rows heads 1 last"], kv_heads: int) -> Shaped[Tensor, "rows kv_heads groups last"]:
-    packed: Tensor = tensor.squeeze(2).unflatten(1, (kv_heads, tensor.shape[1] // kv_heads))
-    return packed
+    rows, heads, _, last = tensor.shape
+    return tensor.reshape(rows, kv_heads, heads // kv_heads, last)
 
 
 def _packed_mask(mask: Tensor | None, kv_heads: int) -> Shaped[Tensor, "rows heads queries keys"] | None:

@@ -189,12 +189,12 @@ def check_pair(held: Pair | None, key: Tensor, value: Tensor) -> None:
     Raises:
         InvalidShape: they differ.
     """
-    if key.ndim != 4 or value.ndim != 4 or key.shape[:3] != value.shape[:3] or _kind(key) != _kind(value):
+    if key.ndim != 4 or key.shape[:3] != value.shape[:3] or _kind(key) != _kind(value) or value.ndim != 4:
         told = " and ".join(f"{each.dtype} {list(each.shape)} on {each.device}" for each in (key, value))
         raise InvalidShape(
             f"keys and values must be [batch, kv_heads, tokens, head_dim] of one dtype on one device, got {told}"
         )
-    if held is None:
+    if held is None or _form(*held) == _form(key, value):
         return
     for name, old, new in (("keys", held[0], key), ("values", held[1], value)):
         if _fixed(old) != _fixed(new) or _kind(old) != _kind(new):
@@ -207,6 +207,12 @@ def check_pair(held: Pair | None, key: Tensor, value: Tensor) -> None:
 def _check_cropped(length: Any, seen: int) -> None:
     if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= seen:
         raise InvalidShape(f"a cache must be cropped to 0..{seen} tokens, those it has seen, got {length!r}")
+
+
+def _form(key: Tensor, value: Tensor) -> tuple[object, ...]:
+    """What a layer's keys and values must have in common over all updates, of a pair that fits."""
+    batch, heads, _, size = key.shape
+    return (batch, heads, size, value.shape[3], key.dtype, key.device)
 
 
 def _fixed(tensor: Tensor) -> tuple[int, int, int]:

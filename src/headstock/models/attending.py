@@ -45,8 +45,8 @@ class SelfAttention(nn.Module):
 
     def split_heads(self, merged: Float[Tensor, "batch tokens merged"]) -> Float[Tensor, "batch heads tokens head_dim"]:
         """Heads that lie side by side, apart."""
-        split: Tensor = merged.unflatten(-1, (-1, self.head_dim))
-        return split.transpose(1, 2)
+        batch, tokens, width = merged.shape
+        return merged.view(batch, tokens, width // self.head_dim, self.head_dim).transpose(1, 2)
 
     def attend(
         self,
