@@ -17,9 +17,10 @@ from torch.autograd import forward_ad
 
 __all__ = ["Turn", "definition", "turned"]
 
-# Elements of a block: 1 MiB of float32. Half of it, and a quarter, cost up to a fifth more in calls of operators. Where
-# threads share a block, each operator waits for the last of them, so blocks are fewer: 4 MiB for each thread.
+# Elements of a block: 1 MiB of float32. Half of it, and a quarter, cost up to a fifth more in calls of operators.
 BLOCK = 2**18
+# Threads that share a block wait for each other at every operator. So they have 4 MiB each where a block keeps its sums
+# out of memory, and no blocks where the result holds them, which are a twentieth faster if no other program runs.
 SHARED_BLOCK = 2**20
 # Elements up to which the number of operators decides.
 FEW = 2**14
@@ -209,8 +210,12 @@ def _in_blocks(
     out_before, out_rotary, out_after = _parts(out, width, turn)
     out_before.copy_(before)
     out_after.copy_(after)
-    for source, target, *block in _blocks(rotary, out_rotary, angles, turn):
-        if x.dtype is wide:
+    in_place = x.dtype is wide
+    threads = torch.get_num_threads()
+    whole = not x.is_cpu or (in_place and threads > 1)
+    most = x.numel() if whole else BLOCK if threads == 1 else SHARED_BLOCK * threads
+    for source, target, *block in _blocks(rotary, out_rotary, angles, turn.axis, most):
+        if in_place:
             turn_block(source, *block, out=target)
         else:
             target.copy_(turn_block(_widened(source, wide), *block))
@@ -224,11 +229,9 @@ def _parts(x: Tensor, width: int, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
     return before, rotary, after
 
 
-def _blocks(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], turn: Turn) -> Iterator[tuple[Tensor, ...]]:
-    """Pieces of `x`, `out` and the angles that fit the cache: whole rows, or some tokens of all heads of one row."""
-    threads = torch.get_num_threads()
-    most = BLOCK if threads == 1 else SHARED_BLOCK * threads
-    if x.numel() <= most or not x.is_cpu:
+def _blocks(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], axis: int, most: int) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces of at most about `most` elements: whole rows, or some tokens of all heads of one row."""
+    if x.numel() <= most:
         yield (x, out, *angles)
         return
     tensors = (x, out, *(each.expand(*x.shape[:-1], each.shape[-1]) for each in angles))
@@ -237,5 +240,5 @@ def _blocks(x: Tensor, out: Tensor, angles: tuple[Tensor, ...], turn: Turn) -> I
         if row <= most:
             yield rows
             continue
-        tokens = max(1, most * x.shape[turn.axis] // row)
-        yield from zip(*(each.split(tokens, turn.axis) for each in rows), strict=True)
+        tokens = max(1, most * x.shape[axis] // row)
+        yield from zip(*(each.split(tokens, axis) for each in rows), strict=True)
