@@ -1,3 +1,3 @@
-"""Reference models built only from headstock's parts, imported on request: `headstock.models.bert`, `...gpt2`."""
+"""Reference models built only from headstock's parts, each imported on request: `bert`, `gpt2`, `llama`."""
 
 __all__: list[str] = []
