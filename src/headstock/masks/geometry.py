@@ -66,6 +66,11 @@ class Geometry:
         return hash(self.shape)
 
 
+def offset_of(offset: int | Tensor, batch_idx: Any) -> Any:
+    """The offset of batch rows, in the form of their indices where each row has one of its own."""
+    return offset[batch_idx] if isinstance(offset, Tensor) and offset.ndim == 1 else offset
+
+
 def _check_count(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
         raise InvalidShape(f"{name} must be an integer, got {value!r}; pass the size of the tensor's dimension")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.masks.contract import Index, Verdict
-from headstock.masks.geometry import Geometry
+from headstock.masks.geometry import Geometry, offset_of
 from headstock.masks.node import text_of_value
 from headstock.masks.predicate import Pattern
 from headstock.masks.tracing import is_readable
@@ -27,8 +27,8 @@ class Given(Pattern):
     def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """The entry at the indices relative to the geometry."""
         rows, heads = self.entries.shape[:2]
-        query = q_idx - _offset_of(self.geometry.q_offset, batch_idx)
-        key = kv_idx - _offset_of(self.geometry.kv_offset, batch_idx)
+        query = q_idx - offset_of(self.geometry.q_offset, batch_idx)
+        key = kv_idx - offset_of(self.geometry.kv_offset, batch_idx)
         return self.entries[0 if rows == 1 else batch_idx, 0 if heads == 1 else head_idx, query, key]
 
     def arguments(self) -> dict[str, Any]:
@@ -110,7 +110,3 @@ def visible_of(values: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
     if other.numel():
         raise UnsupportedFeature(f"{rule}, got {other[0].item()!r} among its values; {advice}")
     return ~hidden
-
-
-def _offset_of(offset: int | Tensor, batch_idx: Index) -> Any:
-    return offset[batch_idx] if isinstance(offset, Tensor) and offset.ndim == 1 else offset

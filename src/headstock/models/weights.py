@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from headstock.errors import InvalidConfig, InvalidShape
 from headstock.models.shards import INDEX_SUFFIX, read_shards
 
-__all__ = ["WEIGHTS_FILE", "fill", "read_safetensors", "weights_file", "write_safetensors"]
+__all__ = ["WEIGHTS_FILE", "fill", "read_safetensors", "weights_file", "with_tied_head", "write_safetensors"]
 
 WEIGHTS_FILE = "model.safetensors"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -121,6 +121,23 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: object, dty
             )
     _check_dtypes(tensors, dtype, source)
     model.load_state_dict({name: tensor.to(dtype or tensor.dtype) for name, tensor in tensors.items()}, assign=True)
+
+
+def with_tied_head(tensors: dict[str, Tensor], embedding: str) -> dict[str, Tensor]:
+    """The tensors with a language-model head that is the embedding of that name, as far as there is one.
+
+    Raises:
+        InvalidConfig: there is a head, and it is another one.
+    """
+    table, head = tensors.get(embedding), tensors.get("lm_head.weight")
+    if table is None:
+        return tensors
+    if head is not None and head is not table and not torch.equal(head, table):
+        raise InvalidConfig(
+            f"lm_head.weight must equal {embedding} where tie_word_embeddings is true, got others; "
+            "set it to false to keep both"
+        )
+    return {**tensors, "lm_head.weight": table}
 
 
 def _names_text(model: nn.Module, missing: list[str], unknown: list[str], source: object) -> str:

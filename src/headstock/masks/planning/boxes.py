@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headstock.masks.geometry import Geometry
 
-__all__ = ["Boxes", "Grid"]
+__all__ = ["Boxes", "Grid", "as_planned"]
 
 
 class Grid(NamedTuple):
@@ -94,5 +94,10 @@ class Boxes(NamedTuple):
         return self.q << self.level, self.kv << self.level
 
 
+def as_planned(offset: int | Tensor) -> int | Tensor:
+    """An offset where plans are made: on the CPU, whatever its dtype."""
+    return offset.cpu().long() if isinstance(offset, Tensor) else offset
+
+
 def _at(level: int, blocks: int) -> int:
-    return -(-blocks >> level) if level == 0 else -(-blocks // 2**level)
+    return -(-blocks // (1 << level))

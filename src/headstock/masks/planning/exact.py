@@ -8,10 +8,11 @@ from torch import Tensor
 
 from headstock.masks.contract import Device
 from headstock.masks.evaluation import device_of, evaluate_at
+from headstock.masks.geometry import offset_of
 from headstock.masks.indices import Indices
 from headstock.masks.mask import Mask
 from headstock.masks.planning.blocks import BlockPlan
-from headstock.masks.planning.boxes import Grid
+from headstock.masks.planning.boxes import Grid, as_planned
 from headstock.masks.planning.refine import Pieces, assemble
 
 __all__ = ["settle", "tiles"]
@@ -87,7 +88,9 @@ def _indices(grid: Grid, block_row: Tensor, kv_block: Tensor, head: int, device:
     q = (block_row % grid.q_blocks)[:, None] * grid.q_size + torch.arange(grid.q_size)
     kv = kv_block[:, None] * grid.kv_size + torch.arange(grid.kv_size)
     q, kv = q.clamp(max=geometry.q_length - 1), kv.clamp(max=geometry.kv_length - 1)
-    q, kv = q + _column(geometry.q_offset, batch), kv + _column(geometry.kv_offset, batch)
+    column = batch[:, None]
+    q = q + offset_of(as_planned(geometry.q_offset), column)
+    kv = kv + offset_of(as_planned(geometry.kv_offset), column)
     made = Indices(
         batch[:, None, None, None],
         torch.tensor(head)[None, None, None, None],
@@ -95,13 +98,6 @@ def _indices(grid: Grid, block_row: Tensor, kv_block: Tensor, head: int, device:
         kv[:, None, None, :],
     )
     return Indices(*(each.to(device) for each in made)) if device is not None else made
-
-
-def _column(offset: int | Tensor, batch: Tensor) -> int | Tensor:
-    if not isinstance(offset, Tensor):
-        return offset
-    offset = offset.cpu().long()
-    return offset[batch][:, None] if offset.ndim == 1 else offset
 
 
 def _inside(grid: Grid, block_row: Tensor, kv_block: Tensor) -> Bool[Tensor, "tiles queries keys"]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from headstock.masks.contract import Predicate
-from headstock.masks.geometry import Geometry
-from headstock.masks.planning.boxes import Boxes, Grid
+from headstock.masks.geometry import Geometry, offset_of
+from headstock.masks.planning.boxes import Boxes, Grid, as_planned
 from headstock.masks.planning.functions import IntervalIndexing
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.lookup import Tables
@@ -42,7 +42,7 @@ def index_boxes(boxes: Boxes, grid: Grid) -> IndexBoxes:
     for first, size, length, offset in sides:
         begin = first * size
         end = torch.clamp(begin + (size << boxes.level), max=length) - 1
-        start = _offset_of(offset, batch)
+        start = offset_of(as_planned(offset), batch)
         ranges.append(Interval(begin + start, end + start))
     head = boxes.row % grid.heads
     return IndexBoxes(Interval(batch, batch), Interval(head, head), *ranges)
@@ -124,13 +124,6 @@ def _contradicts(junction: Junction) -> bool:
     """Whether an operand is another one's negation."""
     turned = [each.operand for each in junction.operands if isinstance(each, Negation)]
     return any(each == other for each in junction.operands for other in turned)
-
-
-def _offset_of(offset: int | Tensor, batch: Tensor) -> int | Tensor:
-    if not isinstance(offset, Tensor):
-        return offset
-    offset = offset.cpu().long()
-    return offset[batch] if offset.ndim == 1 else offset
 
 
 def depends_on_rows(geometry: Geometry) -> bool:

@@ -57,7 +57,7 @@ class RangeTable:
         row, low, high = torch.broadcast_tensors(row, low, high)
         if low.numel() and (bool((low < 0).any()) or bool((high >= self._shape[-1]).any())):
             raise CannotPlanError("an index outside of its table")
-        if low is high or bool((low == high).all()):
+        if bool((low == high).all()):
             value = self._values[row, low]
             return Found(value, value, _marks(value))
         return self._between(row, low, high)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from headstock.masks.geometry import Geometry
+from headstock.masks.geometry import Geometry, offset_of
 from headstock.masks.mask import Mask
 from headstock.masks.planning.blocks import BlockPlan
 
@@ -55,10 +55,8 @@ def _relative(mask: Mask, geometry: Geometry) -> Any:
         return mask
 
     def mask_mod(batch_idx: Tensor, head_idx: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Any:
-        return mask(batch_idx, head_idx, q_idx + _of(q_offset, batch_idx), kv_idx + _of(kv_offset, batch_idx))
+        return mask(
+            batch_idx, head_idx, q_idx + offset_of(q_offset, batch_idx), kv_idx + offset_of(kv_offset, batch_idx)
+        )
 
     return mask_mod
-
-
-def _of(offset: int | Tensor, batch_idx: Tensor) -> int | Tensor:
-    return offset[batch_idx] if isinstance(offset, Tensor) and offset.ndim == 1 else offset

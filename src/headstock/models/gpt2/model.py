@@ -9,12 +9,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from headstock.attention import AttentionInterface
-from headstock.errors import InvalidConfig
 from headstock.layers import Conv1D
 from headstock.masks import Geometry, Mask, PreparedMask, causal, prepare
 from headstock.models.base import Model, check_ids, keys_kept
 from headstock.models.gpt2.config import GPT2Config
 from headstock.models.gpt2.layers import GPT2Block
+from headstock.models.weights import with_tied_head
 
 __all__ = ["ATTENTION", "GPT2LMHeadModel", "GPT2Output"]
 
@@ -139,15 +139,7 @@ class GPT2LMHeadModel(Model):
         return cls(config)
 
     def _tied(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        embedding, head = tensors.get("transformer.wte.weight"), tensors.get("lm_head.weight")
-        if not self.config.tie_word_embeddings or embedding is None:
-            return tensors
-        if head is not None and head is not embedding and not torch.equal(head, embedding):
-            raise InvalidConfig(
-                "lm_head.weight must equal transformer.wte.weight where tie_word_embeddings is true, got others; "
-                "set it to false to keep both"
-            )
-        return {**tensors, "lm_head.weight": embedding}
+        return with_tied_head(tensors, "transformer.wte.weight") if self.config.tie_word_embeddings else tensors
 
     def _tie(self) -> None:
         if self.config.tie_word_embeddings:

@@ -17,6 +17,7 @@ from headstock.models.base import Model
 from headstock.models.llama.config import LlamaConfig
 from headstock.models.llama.extent import Extent, check_positions
 from headstock.models.llama.layers import LlamaBlock
+from headstock.models.weights import with_tied_head
 from headstock.rope.embedding import RotaryEmbedding
 from headstock.rope.table import RopeInterface
 
@@ -196,15 +197,7 @@ class LlamaForCausalLM(Model):
         return cls(config)
 
     def _tied(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        embedding, head = tensors.get("model.embed_tokens.weight"), tensors.get("lm_head.weight")
-        if not self.config.tie_word_embeddings or embedding is None:
-            return tensors
-        if head is not None and head is not embedding and not torch.equal(head, embedding):
-            raise InvalidConfig(
-                "lm_head.weight must equal model.embed_tokens.weight where tie_word_embeddings is true, got others; "
-                "set it to false to keep both"
-            )
-        return {**tensors, "lm_head.weight": embedding}
+        return with_tied_head(tensors, "model.embed_tokens.weight") if self.config.tie_word_embeddings else tensors
 
     def _tie(self) -> None:
         if self.config.tie_word_embeddings:
