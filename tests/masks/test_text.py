@@ -38,19 +38,19 @@ KEEP = torch.tensor([[True, False, True]])
     ],
 )
 def test_reads_as_python_would(text: str, mask: Mask) -> None:
-    assert Mask.from_text(text) == mask
+    assert Mask.parse(text) == mask
 
 
 def test_values_come_in_by_name() -> None:
-    assert Mask.from_text("causal & padding(keep)", {"keep": KEEP}) == causal() & padding(KEEP)
-    assert Mask.from_text("causal & mine", {"mine": padding(KEEP)}) == causal() & padding(KEEP)
+    assert Mask.parse("causal & padding(keep)", {"keep": KEEP}) == causal() & padding(KEEP)
+    assert Mask.parse("causal & mine", {"mine": padding(KEEP)}) == causal() & padding(KEEP)
 
 
 def test_the_patterns_may_be_those_of_another_table() -> None:
     local = MaskPatternInterface()
     local["causal"] = lambda: sliding_window(7)
-    assert Mask.from_text("causal", patterns=local) == sliding_window(7)
-    assert Mask.from_text("near", patterns={"near": lambda: sliding_window(2)}) == sliding_window(2)
+    assert Mask.parse("causal", patterns=local) == sliding_window(7)
+    assert Mask.parse("near", patterns={"near": lambda: sliding_window(2)}) == sliding_window(2)
 
 
 @given(st.data())
@@ -62,7 +62,7 @@ def test_what_a_mask_prints_is_read_again(data: st.DataObject) -> None:
             shown = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             name = f"value{len(values)}"
             text, values[name] = text.replace(shown, name, 1), tensor
-    assert Mask.from_text(text, values) == mask
+    assert Mask.parse(text, values) == mask
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_what_a_mask_prints_is_read_again(data: st.DataObject) -> None:
 )
 def test_anything_else_is_refused(text: Any, error: str) -> None:
     with pytest.raises(InvalidConfig, match=error):
-        Mask.from_text(text)
+        Mask.parse(text)
 
 
 def test_an_unknown_pattern_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match=r"sliding_window.* got 'sliding_windw'; did you mean 'sliding_window'"):
-        Mask.from_text("causal & sliding_windw(4)")
+        Mask.parse("causal & sliding_windw(4)")
 
 
 @given(st.text(alphabet="causl_window()&|~ ,=[]0123\0\n'\"*.:", max_size=40))
 def test_any_text_is_a_mask_or_refused(text: str) -> None:
     with contextlib.suppress(HeadstockError):
-        assert isinstance(Mask.from_text(text), Mask)
+        assert isinstance(Mask.parse(text), Mask)

@@ -67,7 +67,7 @@ class Mask:
         return Mask(inner.operand if isinstance(inner, Negation) else Negation(inner))
 
     @classmethod
-    def from_text(
+    def parse(
         cls,
         text: str,
         values: Mapping[str, object] | None = None,
@@ -83,9 +83,9 @@ class Mask:
             InvalidConfig: the text is none of this, or a pattern refuses its arguments.
             UnknownName: `patterns` (None: the shared `ALL_MASK_PATTERNS`) has no such name.
 
-        >>> Mask.from_text("causal & (sliding_window(512) | first_tokens(4))")
+        >>> Mask.parse("causal & (sliding_window(512) | first_tokens(4))")
         causal() & (sliding_window(size=512) | first_tokens(count=4))
-        >>> Mask.from_text("causal & padding(keep)", {"keep": torch.ones(2, 5, dtype=torch.bool)})
+        >>> Mask.parse("causal & padding(keep)", {"keep": torch.ones(2, 5, dtype=torch.bool)})
         causal() & padding(keep=bool[2, 5])
         """
         from headstock.masks.table import ALL_MASK_PATTERNS
