@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headstock.masks import Geometry
-from headstock.masks.contract import Index, Verdict
+from headstock.masks.contract import Index, Predicate, Verdict
 from headstock.masks.patterns.causal import Causal
 from headstock.masks.patterns.padding import Padding
 from headstock.masks.patterns.sliding_window import SlidingWindow
@@ -107,3 +107,21 @@ def test_junctions_of_another_length_or_kind_differ() -> None:
     assert two != three
     assert two != Disjunction(two.operands)
     assert two == Conjunction((Causal(), diagonal))
+
+
+def moves_its_key(b: Any, h: Any, i: Any, j: Any) -> Any:
+    return j.sub_(1) < i
+
+
+def is_first(b: Any, h: Any, i: Any, j: Any) -> Any:
+    return j <= 0
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [Disjunction((moves_its_key, is_first)), Conjunction((Negation(moves_its_key), is_first))],
+)
+def test_a_function_that_writes_into_its_index_changes_it_for_no_other(predicate: Predicate) -> None:
+    indices = tuple(map(torch.tensor, (0, 0, 0, 1)))
+    assert not predicate(*indices)
+    assert [int(each) for each in indices] == [0, 0, 0, 1]

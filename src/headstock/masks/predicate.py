@@ -75,7 +75,8 @@ class Junction(Node):
 
     def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """Join what the operands say."""
-        return reduce(type(self).join, [operand(batch_idx, head_idx, q_idx, kv_idx) for operand in self.operands])
+        indices = (batch_idx, head_idx, q_idx, kv_idx)
+        return reduce(type(self).join, [operand(*_own(operand, indices)) for operand in self.operands])
 
     def parts(self) -> tuple[Predicate, ...]:
         """The operands."""
@@ -111,7 +112,7 @@ class Negation(Node):
 
     def __call__(self, batch_idx: Index, head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """Turn what the operand says."""
-        verdict = self.operand(batch_idx, head_idx, q_idx, kv_idx)
+        verdict = self.operand(*_own(self.operand, (batch_idx, head_idx, q_idx, kv_idx)))
         # ~True is -2
         return (not verdict) if isinstance(verdict, bool) else ~verdict
 
@@ -122,6 +123,13 @@ class Negation(Node):
     def __repr__(self) -> str:
         text = text_of(self.operand)
         return f"~({text})" if isinstance(self.operand, Junction) else f"~{text}"
+
+
+def _own(predicate: Predicate, indices: tuple[Index, ...]) -> tuple[Index, ...]:
+    """Indices of its own for a plain function, which may write into them."""
+    if isinstance(predicate, Node):
+        return indices
+    return tuple(each.clone() if isinstance(each, Tensor) else each for each in indices)
 
 
 def leaves(predicate: Predicate) -> Iterator[Predicate]:
