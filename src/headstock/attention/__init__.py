@@ -1,5 +1,16 @@
 """Attention by name: one signature, what each function can do, and the way in that never drops what was asked for."""
 
+from headstock.attention.bias import (
+    BIAS_FORMS,
+    BoundBias,
+    DistanceBias,
+    FunctionBias,
+    ScoreBias,
+    alibi,
+    alibi_slopes,
+    relative_buckets,
+    relative_table,
+)
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import (
     FEATURES,
@@ -22,13 +33,20 @@ __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "ATTENTION_FUNCTIONS",
     "AUTO",
+    "BIAS_FORMS",
     "FEATURES",
     "AttentionCore",
     "AttentionFunction",
     "AttentionInterface",
     "AttentionOutput",
+    "BoundBias",
     "Contract",
+    "DistanceBias",
     "Explanation",
+    "FunctionBias",
+    "ScoreBias",
+    "alibi",
+    "alibi_slopes",
     "attend",
     "call_attention",
     "check_attention",
@@ -36,5 +54,7 @@ __all__ = [
     "eager_attention",
     "explain",
     "merge",
+    "relative_buckets",
+    "relative_table",
     "sdpa_attention",
 ]

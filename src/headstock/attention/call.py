@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headstock.attention.bias.binding import bound_bias, with_heads
 from headstock.attention.request import Request
 from headstock.errors import InvalidShape
 from headstock.masks import Geometry, Mask, PreparedMask, prepare
 from headstock.masks.predicate import Pattern, leaves
 
-__all__ = ["Call", "bound_mask"]
+__all__ = ["Call", "bound_mask", "bound_request"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -46,10 +47,32 @@ def bound_mask(
         return None
     if isinstance(mask, PreparedMask):
         return _fitting(mask, query, key, q_offset)
+    return prepare(mask, _extent(query, key, q_offset), device=query.device)
+
+
+def bound_request(
+    request: Request,
+    mask: PreparedMask | None,
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    q_offset: int | Int[Tensor, "..."] | None = None,
+) -> Request:
+    """The request with a bias that is a form bound to the extent of the call: the mask's, or what a mask would have.
+
+    Raises:
+        InvalidShape: the bias is bound to another extent.
+    """
+    if request.bias is None or isinstance(request.bias, Tensor):
+        return request
+    extent = _extent(query, key, q_offset) if mask is None else with_heads(mask.geometry, query.shape[1])
+    return request._replace(bias=bound_bias(request.bias, extent))
+
+
+def _extent(query: Tensor, key: Tensor, q_offset: int | Tensor | None) -> Geometry:
     (batch, heads, queries, _), keys = query.shape, key.shape[2]
     if q_offset is None:
         q_offset = keys - queries if keys >= queries else 0
-    return prepare(mask, Geometry(batch, queries, keys, q_offset, heads=heads), device=query.device)
+    return Geometry(batch, queries, keys, q_offset, heads=heads)
 
 
 def _fitting(mask: PreparedMask, query: Tensor, key: Tensor, q_offset: object) -> PreparedMask:

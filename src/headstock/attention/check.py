@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headstock.attention.bias.binding import dense_bias
 from headstock.attention.call import Call
 from headstock.attention.contract import AttentionOutput
 from headstock.attention.eager import scores_of, weighted, weights_of
@@ -56,10 +57,12 @@ def _exact_and_allowed(call: Call, dtype: torch.dtype) -> tuple[AttentionOutput,
     mask = None if call.mask is None else call.mask.lower("dense_or_additive", dtype=torch.float64)
     options = call.request.options()
     options.pop("dropout")
+    options["bias"] = dense_bias(options["bias"], torch.float64, query.device)
     weights, log_sum_exp = weights_of(query, key, mask, **options)
     output = weighted(value, weights)
     unit, fine = torch.finfo(dtype).eps / 2, torch.finfo(accumulated(dtype)).eps / 2
-    moved = weights * (_ROUNDINGS * unit + query.shape[3] * fine) * _magnitude(call, query.abs(), key.abs(), mask)
+    magnitude = _magnitude(call, query.abs(), key.abs(), (options["bias"], mask))
+    moved = weights * (_ROUNDINGS * unit + query.shape[3] * fine) * magnitude
     shift = moved.sum(-1)
     rounded = _ROUNDINGS * unit + key.shape[2] * fine
     return AttentionOutput(output, log_sum_exp, weights), AttentionOutput(
@@ -73,12 +76,11 @@ def _magnitude(
     call: Call,
     query: Float[Tensor, "batch heads queries head_dim"],
     key: Float[Tensor, "batch kv_heads keys head_dim"],
-    mask: Tensor | None,
+    added: tuple[Tensor | None, Tensor | None],
 ) -> Float[Tensor, "batch heads queries keys"]:
     """The terms of each score in absolute value, added up; what hides a key counts for nothing."""
     total = scores_of(query, key, scaling=abs(call.request.scaling))
-    terms = (call.request.bias, mask if call.mask is not None and call.mask.is_additive else None)
-    for term in terms:
-        if term is not None:
+    for term in added:
+        if term is not None and term.is_floating_point():
             total = total + term.double().abs().nan_to_num(posinf=0.0)
     return total

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from headstock.attention.bias.contract import BIAS_FORMS
 from headstock.attention.contract import FEATURES, POSITIONAL, contract_of, further_parameters, signature_of
 from headstock.errors import InvalidComponent
 from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS
@@ -59,6 +60,12 @@ def _check_declaration(name: str, declared: Declaration) -> None:
         raise InvalidComponent(
             unknown_name(f"the mask representation of attention function {name!r}", declared.mask, representations)
         )
+    words = (*FEATURES, BIAS_FORMS)
     for feature in sorted(declared.features or ()):
-        if feature not in FEATURES:
-            raise InvalidComponent(unknown_name(f"a feature of attention function {name!r}", feature, FEATURES))
+        if feature not in words:
+            raise InvalidComponent(unknown_name(f"a feature of attention function {name!r}", feature, words))
+    if declared.features is not None and BIAS_FORMS in declared.features and "bias" not in declared.features:
+        raise InvalidComponent(
+            f"attention function {name!r} must declare 'bias' where it declares {BIAS_FORMS!r}, got "
+            f"{sorted(declared.features)}; a bias may be a tensor too"
+        )

@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from headstock.attention.call import bound_mask
+from headstock.attention.bias.binding import bias_of
+from headstock.attention.bias.contract import BoundBias, ScoreBias
+from headstock.attention.bias.evaluation import BiasFunction
+from headstock.attention.call import bound_mask, bound_request
 from headstock.attention.choice import AUTO, RANKING, choose, reasons_against
 from headstock.attention.contract import AttentionFunction, contract_of
 from headstock.attention.request import Request, request_of
@@ -70,7 +73,7 @@ def explain(
     dropout: float = 0.0,
     softcap: float | None = None,
     sinks: Tensor | None = None,
-    bias: Tensor | None = None,
+    bias: Tensor | ScoreBias | BoundBias | BiasFunction | None = None,
     q_offset: Any = None,
     return_lse: bool = False,
     return_weights: bool = False,
@@ -91,20 +94,22 @@ def explain(
         >>> told.chosen, told.rejected["sdpa"], told.density, told.bytes
         ('eager', ('does not honour softcap',), 0.6, 25)
     """
-    check_inputs(query, key, value, sinks, bias)
+    added = bias_of(bias)
+    check_inputs(query, key, value, sinks, added)
     request = request_of(
         query.shape[3],
         scaling=scaling,
         dropout=dropout,
         softcap=softcap,
         sinks=sinks,
-        bias=bias,
+        bias=added,
         log_sum_exp=return_lse,
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     chosen = choose(table, implementation, request, masked=mask is not None)
     prepared = bound_mask(mask, query, key, q_offset)
+    bound_request(request, prepared, query, key, q_offset)
     representation = None if prepared is None else chosen.contract.mask
     return Explanation(
         chosen.name,

@@ -6,7 +6,10 @@ from typing import Literal, TypedDict, Unpack, overload
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headstock.attention.call import Call, bound_mask
+from headstock.attention.bias.binding import bias_of
+from headstock.attention.bias.contract import BoundBias, ScoreBias
+from headstock.attention.bias.evaluation import BiasFunction
+from headstock.attention.call import Call, bound_mask, bound_request
 from headstock.attention.check import check_against_eager
 from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction, AttentionOutput
@@ -28,7 +31,7 @@ class Options(TypedDict, total=False):
     dropout: float
     softcap: float | None
     sinks: Tensor | None
-    bias: Tensor | None
+    bias: Tensor | ScoreBias | BoundBias | BiasFunction | None
     q_offset: int | Tensor | None
     checked: bool
     interface: Mapping[str, AttentionFunction] | None
@@ -85,7 +88,7 @@ def attend(
     dropout: float = 0.0,
     softcap: float | None = None,
     sinks: Float[Tensor, " heads"] | None = None,
-    bias: Float[Tensor, "..."] | None = None,
+    bias: Float[Tensor, "..."] | ScoreBias | BoundBias | BiasFunction | None = None,
     q_offset: int | Int[Tensor, "..."] | None = None,
     return_lse: bool = False,
     return_weights: bool = False,
@@ -105,9 +108,12 @@ def attend(
         dropout: probability with which a weight is dropped, in training and out of it.
         softcap: bounds the scores to (-softcap, softcap) by tanh.
         sinks: one logit per head that takes part in the softmax and has no value.
-        bias: added to the scores.
-        q_offset: absolute index of the first query (per row: a tensor); by default the last query is aligned with the
-            last key, or the first with the first where there are more queries than keys.
+        bias: added to the scores: a tensor that broadcasts to [batch, heads, queries, keys], a form (`alibi`,
+            `relative_table`, `relative_buckets`), or a function (batch_idx, head_idx, q_idx, kv_idx) -> number of
+            absolute indices, which reads nothing that is learned.
+        q_offset: absolute index of the first query (per row: a tensor), for the mask and for a bias that is no tensor;
+            by default the last query is aligned with the last key, or the first with the first where there are more
+            queries than keys.
         return_lse: give an `AttentionOutput` with the log-sum-exp of each row.
         return_weights: give an `AttentionOutput` with the weights.
         checked: compute the call by its definition too and compare.
@@ -131,20 +137,22 @@ def attend(
         >>> attend(query, key, value, mask=causal()).shape
         torch.Size([1, 2, 5, 8])
     """
-    check_inputs(query, key, value, sinks, bias)
+    added = bias_of(bias)
+    check_inputs(query, key, value, sinks, added)
     request = request_of(
         query.shape[3],
         scaling=scaling,
         dropout=dropout,
         softcap=softcap,
         sinks=sinks,
-        bias=bias,
+        bias=added,
         log_sum_exp=return_lse,
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     chosen = choose(table, implementation, request, masked=mask is not None)
-    call = Call(query, key, value, bound_mask(mask, query, key, q_offset), request)
+    bound = bound_mask(mask, query, key, q_offset)
+    call = Call(query, key, value, bound, bound_request(request, bound, query, key, q_offset))
     result = run(chosen, None, call)
     if checked:
         check_against_eager(chosen.name, call, result)

@@ -6,7 +6,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from headstock.attention.call import Call, bound_mask
+from headstock.attention.bias.binding import bias_of
+from headstock.attention.call import Call, bound_mask, bound_request
 from headstock.attention.choice import choose
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
@@ -69,10 +70,13 @@ def call_attention(
     """
     features, facts, others = read_keywords(keywords)
     features["weights"] = return_weights or bool(features.get("weights"))
-    check_inputs(query, key, value, features.get("sinks"), features.get("bias"))
+    features["bias"] = bias_of(features.get("bias"))
+    check_inputs(query, key, value, features.get("sinks"), features["bias"])
     request = request_of(query.shape[3], scaling=scaling, dropout=dropout, **features)
     given = mask_from_facts(facts) if mask is None else mask
     chosen = choose(interface, implementation, request, masked=given is not None)
     own = own_keywords(chosen.name, chosen.contract, others)
-    result = run(chosen, module, Call(query, key, value, bound_mask(given, query, key), request, own))
+    bound = bound_mask(given, query, key)
+    call = Call(query, key, value, bound, bound_request(request, bound, query, key), own)
+    result = run(chosen, module, call)
     return result.output.transpose(1, 2), result.weights

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.contract import FEATURES
 from headstock.errors import InvalidConfig
 
@@ -21,7 +22,7 @@ class Request(NamedTuple):
     dropout: float = 0.0
     softcap: float | None = None
     sinks: Tensor | None = None
-    bias: Tensor | None = None
+    bias: Tensor | ScoreBias | BoundBias | None = None
     log_sum_exp: bool = False
     weights: bool = False
 

@@ -5,9 +5,12 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from headstock.attention.bias.binding import dense_bias
+from headstock.attention.bias.contract import BIAS_FORMS, BoundBias
 from headstock.attention.call import Call
 from headstock.attention.choice import Chosen
 from headstock.attention.contract import AttentionCore, AttentionOutput, Contract
+from headstock.attention.precision import accumulated
 from headstock.attention.stand_in import StandIn
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.masks import CausalOrDense
@@ -28,7 +31,7 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
     if chosen.contract.core is None:
         result = _run_function(chosen, module, call, empty)
     else:
-        result = _run_core(chosen.contract.core, chosen.contract.mask, call)
+        result = _run_core(chosen.contract.core, chosen.contract, call)
     output, log_sum_exp, weights = result
     if not call.request.log_sum_exp:
         log_sum_exp = None
@@ -40,9 +43,12 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
     return AttentionOutput(output, log_sum_exp, weights)
 
 
-def _run_core(core: AttentionCore, representation: str, call: Call) -> AttentionOutput:
-    mask = None if call.mask is None else call.mask.lower(representation, dtype=call.query.dtype)
-    return core(call.query, call.key, call.value, mask, **call.request.options())
+def _run_core(core: AttentionCore, contract: Contract, call: Call) -> AttentionOutput:
+    mask = None if call.mask is None else call.mask.lower(contract.mask, dtype=call.query.dtype)
+    options = call.request.options()
+    if BIAS_FORMS not in contract.features:
+        options["bias"] = dense_bias(call.request.bias, accumulated(call.query.dtype), call.query.device)
+    return core(call.query, call.key, call.value, mask, **options)
 
 
 def _run_function(chosen: Chosen, module: Any, call: Call, empty: Tensor | None) -> AttentionOutput:
@@ -82,10 +88,18 @@ def _keywords(contract: Contract, call: Call, is_causal: bool) -> dict[str, Any]
     for feature in ("softcap", "sinks", "bias"):
         value = getattr(request, feature)
         if value is not None:
-            keywords[contract.spelling(feature)] = value
+            keywords[contract.spelling(feature)] = _told(value, contract, call)
     if request.weights and contract.takes("output_attentions"):
         keywords["output_attentions"] = True
     return {**keywords, **call.own}
+
+
+def _told(value: Any, contract: Contract, call: Call) -> Any:
+    """A feature's value as the function takes it: a bias that is a form in numbers, unless it takes forms."""
+    if not isinstance(value, BoundBias) or BIAS_FORMS in contract.features:
+        return value
+    # A function may index what it is given: no dimension is left at 1.
+    return value.dense(call.query.dtype, call.query.device).expand(value.geometry.shape)
 
 
 def _checked(name: str, result: Any, call: Call) -> tuple[Tensor, Tensor | None]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.precision import autocasts
 from headstock.errors import InvalidShape
 
@@ -10,12 +11,17 @@ __all__ = ["check_inputs"]
 
 
 def check_inputs(
-    query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None = None, bias: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sinks: Tensor | None = None,
+    bias: Tensor | ScoreBias | BoundBias | None = None,
 ) -> None:
     """Refuse tensors that do not fit: ranks, batch, heads, head size, keys, dtype and device.
 
     Raises:
         InvalidShape: naming the tensor, the rule and what came.
+        UnsupportedFeature: the bias is a plain function that cannot serve here.
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         _check_floating(name, tensor, query)
@@ -38,7 +44,9 @@ def check_inputs(
         raise InvalidShape(f"the head size of the query must be at least 1, got {list(query.shape)}; see the layout")
     if sinks is not None:
         _check_sinks(sinks, query)
-    if bias is not None:
+    if isinstance(bias, ScoreBias | BoundBias):
+        (bias.bias if isinstance(bias, BoundBias) else bias).check(heads, query.device)
+    elif bias is not None:
         _check_bias(bias, query, (batch, heads, queries, keys))
 
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headstock.attention.precision import accumulated
+from headstock.errors import InvalidShape
 from headstock.masks import Geometry
 from headstock.masks.node import hash_of, same, text_of_value
 
@@ -34,7 +36,7 @@ class ScoreBias(ABC):
         """The bias of every pair of the geometry, differentiable in its tensors.
 
         A form that says the same of every batch row or head gives one row or one head for all of them. `device` is
-        that of the form's tensors. It is computed in float32 or better and rounded once, to `dtype`.
+        that of the form's tensors. Values and gradients are computed in float32 or better, and rounded to `dtype`.
         """
 
     @property
@@ -54,6 +56,24 @@ class ScoreBias(ABC):
     def parts(self) -> tuple[Any, ...]:
         """Every argument, in order."""
         return tuple(getattr(self, field.name) for field in fields(self))
+
+    def check(self, heads: int, device: torch.device) -> None:
+        """Refuse a call with that many query heads on that device, where the form does not serve it.
+
+        Raises:
+            InvalidShape: it is made for another number of heads, or its tensors lie on another device.
+        """
+        if self.heads not in (1, heads):
+            raise InvalidShape(
+                f"the heads of a bias must be 1 or those of the query, {heads}, got {self.heads} in {self!r}; "
+                "give it one value for each query head (not for each key head)"
+            )
+        for tensor in self.tensors():
+            if tensor.device != device:
+                raise InvalidShape(
+                    f"{self!r} must be on the device of the query, {device}, got {tensor.device}; move its tensors "
+                    "with `.to`"
+                )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ScoreBias):
@@ -95,9 +115,10 @@ class DistanceBias(ScoreBias):
         first = geometry.kv_idx(device)[:, :1] - geometry.q_idx(device)[:, -1:]
         # (rows, 1) + (queries + keys - 1) -> (heads, rows, distances) -> (rows, heads, distances)
         distance = first + torch.arange(queries + keys - 1, device=device)
-        values = self.at_distance(distance, dtype=dtype).movedim(0, 1)
+        # Not in `dtype` yet: the gradient of a distance is a sum over its diagonal.
+        values = self.at_distance(distance, dtype=accumulated(dtype)).movedim(0, 1)
         # Windows of `keys` distances, one further for each query before the last.
-        diagonals: Tensor = values.unfold(-1, keys, 1).flip(-2)
+        diagonals: Tensor = values.unfold(-1, keys, 1).to(dtype).flip(-2)
         return diagonals
 
 
