@@ -37,8 +37,8 @@ REQUIRED = {"jaxtyping", "pydantic", "safetensors", "torch"}  # the run-time dep
 OPTIONAL = {"cli": {"rich", "typer"}, "testing": {"hypothesis", "pytest"}, "integrations": {"transformers"}}
 # Costs seconds, compiles, or belongs to an extra. pydantic's first model alone takes 0.2 s.
 HEAVY = [
-    *("beartype", "gguf", "hypothesis", "numba", "numpy.testing", "pandas", "pydantic", "pytest", "requests", "rich"),
-    *("tokenizers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"),
+    *("beartype", "gguf", "hypothesis", "matplotlib", "numba", "numpy.testing", "pandas", "pydantic", "pytest"),
+    *("PIL", "requests", "rich", "tokenizers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"),
     *("torch.nn.attention.flex_attention", "transformers", "triton", "typer"),
 ]
 

@@ -1,6 +1,7 @@
 """Masks, written once: predicates of four indices, their algebra, and every representation of the one predicate."""
 
 from headstock.masks.contract import CausalOrDense, Predicate
+from headstock.masks.drawing import Drawing, draw
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.patterns import (
@@ -40,6 +41,7 @@ __all__ = [
     "AttentionMaskInterface",
     "BlockPlan",
     "CausalOrDense",
+    "Drawing",
     "Geometry",
     "Mask",
     "MaskPatternInterface",
@@ -51,6 +53,7 @@ __all__ = [
     "chunked",
     "dilated_window",
     "documents",
+    "draw",
     "first_tokens",
     "global_tokens",
     "neighborhood",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from headstock.masks.contract import Device, Predicate
+from headstock.masks.drawing import Drawing, draw
 from headstock.masks.geometry import Geometry
 from headstock.masks.lowering import Lowering
 from headstock.masks.mask import Mask
@@ -27,6 +28,10 @@ class PreparedMask(Lowering):
         """
         function = (ALL_MASK_ATTENTION_FUNCTIONS if interface is None else interface)[name]
         return self._keep((function, dtype), lambda: function(self, self.geometry, dtype=dtype, device=self.device))
+
+    def draw(self, *, batch_row: int = 0, head: int = 0, size: int | tuple[int, int] = 64) -> Drawing:
+        """See `headstock.masks.draw`."""
+        return draw(self, self.geometry, batch_row=batch_row, head=head, size=size)
 
 
 def prepare(
