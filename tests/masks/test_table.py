@@ -13,8 +13,11 @@ from headstock.masks import (
     ALL_MASK_ATTENTION_FUNCTIONS,
     ALL_MASK_PATTERNS,
     AttentionMaskInterface,
+    BlockPlan,
     Geometry,
+    KernelWindow,
     MaskPatternInterface,
+    Varlen,
     causal,
     patterns,
     sliding_window,
@@ -23,6 +26,9 @@ from headstock.masks import (
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
+    to_plan,
+    to_varlen,
+    to_window,
 )
 
 
@@ -34,8 +40,14 @@ def test_the_representations_and_transformers_keys_for_them() -> None:
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,
         "eager": to_additive,
+        "flash_attention_2": to_varlen,
+        "flash_attention_3": to_varlen,
+        "flash_attention_4": to_varlen,
         "flex_attention": to_block_mask,
+        "plan": to_plan,
         "sdpa": to_causal_or_dense,
+        "varlen": to_varlen,
+        "window": to_window,
     }
 
 
@@ -50,7 +62,17 @@ def test_the_representation_in_blocks_takes_the_same_four(name: str) -> None:
     assert found.shape == (1, 1, 2, 3)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL_MASK_ATTENTION_FUNCTIONS) - {"block_mask", "flex_attention"}))
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("plan", BlockPlan), ("varlen", Varlen), ("flash_attention_2", Varlen), ("window", KernelWindow)],
+)
+def test_the_representations_for_kernels_take_the_same_four(name: str, kind: type) -> None:
+    geometry = Geometry(batch_size=1, q_length=2, kv_length=3, q_offset=1)
+    found = ALL_MASK_ATTENTION_FUNCTIONS[name](causal(), geometry, dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(found, kind)
+
+
+@pytest.mark.parametrize("name", ["additive", "causal_or_dense", "dense", "dense_or_additive", "eager", "sdpa"])
 def test_every_dense_representation_takes_the_same_four(name: str) -> None:
     geometry = Geometry(batch_size=1, q_length=2, kv_length=3)
     found: Any = ALL_MASK_ATTENTION_FUNCTIONS[name](causal(), geometry, dtype=torch.float32, device=torch.device("cpu"))

@@ -27,6 +27,9 @@ from headstock.masks.representations import (
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
+    to_plan,
+    to_varlen,
+    to_window,
 )
 from headstock.masks.table import (
     ALL_MASK_ATTENTION_FUNCTIONS,
@@ -34,6 +37,8 @@ from headstock.masks.table import (
     AttentionMaskInterface,
     MaskPatternInterface,
 )
+from headstock.masks.varlen import Varlen
+from headstock.masks.windows import KernelWindow
 
 __all__ = [
     "ALL_MASK_ATTENTION_FUNCTIONS",
@@ -43,10 +48,12 @@ __all__ = [
     "CausalOrDense",
     "Drawing",
     "Geometry",
+    "KernelWindow",
     "Mask",
     "MaskPatternInterface",
     "Predicate",
     "PreparedMask",
+    "Varlen",
     "bidirectional",
     "blockwise",
     "causal",
@@ -67,5 +74,8 @@ __all__ = [
     "to_causal_or_dense",
     "to_dense",
     "to_dense_or_additive",
+    "to_plan",
+    "to_varlen",
+    "to_window",
     "tree",
 ]

@@ -7,16 +7,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headstock.errors import InvalidConfig, InvalidShape
+from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.masks.contract import CausalOrDense, Device, Index, Predicate, Verdict
 from headstock.masks.evaluation import check_geometry, device_of, evaluate
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
 from headstock.masks.node import text_of_value
+from headstock.masks.packing import varlen_of
 from headstock.masks.planning import BlockPlan, plan
 from headstock.masks.planning.torch_form import block_mask_of
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
+from headstock.masks.varlen import Varlen
+from headstock.masks.windows import KernelWindow, window_of
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -127,12 +130,30 @@ class Lowering:
             ("block_mask", block_size), lambda: block_mask_of(self.mask, self.plan(block_size), self._device)
         )
 
+    def varlen(self) -> Varlen:
+        """See `to_varlen`."""
+        return self._keep(
+            "varlen", lambda: varlen_of(self._predicate("cumulative lengths"), self._geometry, self._device)
+        )
+
+    def window(self) -> KernelWindow:
+        """See `to_window`."""
+        return self._keep("window", lambda: window_of(self._predicate("a kernel's window"), self._geometry))
+
     def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
         """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""
         return self._keep("empty_rows", self._empty_rows)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({text_of_value(self._source)}, {self._geometry!r})"
+
+    def _predicate(self, what: str) -> Mask:
+        if isinstance(self._source, Mask):
+            return self._source
+        raise UnsupportedFeature(
+            f"a mask must be written as patterns to become {what}, got a tensor, {text_of_value(self._source)}; "
+            "say it as a Mask, such as `causal() & documents(ids)`"
+        )
 
     def _dense(self) -> Tensor:
         if isinstance(self._source, Tensor):

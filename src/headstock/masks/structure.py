@@ -69,7 +69,7 @@ def band_of(predicate: Predicate) -> Band | None:
     if isinstance(predicate, Negation):
         return _outside(band_of(predicate.operand))
     if isinstance(predicate, Junction):
-        join = _intersection if isinstance(predicate, Conjunction) else _union
+        join = intersection if isinstance(predicate, Conjunction) else _union
         return join([band_of(operand) for operand in predicate.operands])
     return None
 
@@ -105,10 +105,11 @@ def _joint_band(predicate: Predicate, geometry: Geometry) -> Band | None:
     if not isinstance(predicate, Conjunction):
         return band_of(predicate)
     hiding = [operand for operand in predicate.operands if not hides_nothing(operand, geometry)]
-    return _intersection([_joint_band(operand, geometry) for operand in hiding])
+    return intersection([_joint_band(operand, geometry) for operand in hiding])
 
 
-def _intersection(bands: list[Band | None]) -> Band | None:
+def intersection(bands: list[Band | None]) -> Band | None:
+    """The band that all of these have in common, None where one of them is none; everything where there are none."""
     known = [band for band in bands if band is not None]
     if len(known) < len(bands):
         return None

@@ -14,6 +14,9 @@ from headstock.masks.representations import (
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
+    to_plan,
+    to_varlen,
+    to_window,
 )
 from headstock.registry import Interface, Registry
 
@@ -60,8 +63,14 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,
+        "plan": to_plan,
+        "varlen": to_varlen,
+        "window": to_window,
         # The keys that transformers' attention functions go by.
         "eager": to_additive,
+        "flash_attention_2": to_varlen,
+        "flash_attention_3": to_varlen,
+        "flash_attention_4": to_varlen,
         "flex_attention": to_block_mask,
         "sdpa": to_causal_or_dense,
     },
@@ -94,8 +103,16 @@ MASK_PATTERNS: Registry[MaskPattern] = Registry(
 class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRESENTATIONS):
     """Mask representations by name: functions `(mask, geometry, *, dtype, device)`, exact or refused.
 
-    >>> sorted(AttentionMaskInterface())
-    ['additive', 'block_mask', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'flex_attention', 'sdpa']
+    `dense`, `additive`, `dense_or_additive` and `causal_or_dense` are tensors, `block_mask` is torch's, `plan` the
+    blocks that are not empty, `varlen` packed sequences, `window` a kernel's own arguments. transformers' names for its
+    attention functions stand for what these take.
+
+    >>> names = AttentionMaskInterface()
+    >>> sorted(name for name in names if not name.startswith("flash"))  # doctest: +NORMALIZE_WHITESPACE
+    ['additive', 'block_mask', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'flex_attention', 'plan',
+     'sdpa', 'varlen', 'window']
+    >>> names["flash_attention_2"] is names["varlen"]
+    True
     """
 
 

@@ -5,5 +5,17 @@ from headstock.masks.representations.block_mask import to_block_mask
 from headstock.masks.representations.causal_or_dense import to_causal_or_dense
 from headstock.masks.representations.dense import to_dense
 from headstock.masks.representations.dense_or_additive import to_dense_or_additive
+from headstock.masks.representations.plan import to_plan
+from headstock.masks.representations.varlen import to_varlen
+from headstock.masks.representations.window import to_window
 
-__all__ = ["to_additive", "to_block_mask", "to_causal_or_dense", "to_dense", "to_dense_or_additive"]
+__all__ = [
+    "to_additive",
+    "to_block_mask",
+    "to_causal_or_dense",
+    "to_dense",
+    "to_dense_or_additive",
+    "to_plan",
+    "to_varlen",
+    "to_window",
+]
