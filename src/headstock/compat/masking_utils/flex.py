@@ -1,0 +1,68 @@
+"""Masks as torch's `BlockMask`, for FlexAttention."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from headstock.compat.masking_utils.asking import Asked, refuse_unknown
+from headstock.compat.masking_utils.functions import causal_mask_function
+from headstock.compat.masking_utils.overlays import shifted
+from headstock.masks.contract import Predicate
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+__all__ = ["flex_attention_mask", "flex_form"]
+
+
+def flex_attention_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int | Int[Tensor, "..."] = 0,
+    kv_offset: int = 0,
+    mask_function: Predicate = causal_mask_function,
+    attention_mask: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    **kwargs: Any,
+) -> "BlockMask":
+    """The mask as a `BlockMask` of `[batch, 1, queries, keys]` in blocks of 128, equal to `create_block_mask`'s.
+
+    Its blocks come from the plan: nothing is compiled, and no pair is looked at unless a plain function cannot be
+    planned. Inside of compiled code torch makes it. Arguments as of `sdpa_mask`.
+
+    Raises:
+        InvalidShape, InvalidComponent, UnsupportedFeature: as `sdpa_mask`.
+
+    >>> flex_attention_mask(batch_size=1, q_length=256, kv_length=256).sparsity()
+    25.0
+    """
+    refuse_unknown("flex_attention_mask", kwargs)
+    sizes = (batch_size, q_length, kv_length, q_offset, kv_offset)
+    return flex_form(Asked.of(sizes, mask_function, attention_mask, device).without_idle_padding())
+
+
+def flex_form(asked: Asked) -> "BlockMask":
+    """What was asked for as a `BlockMask`, with a row for each of the batch."""
+    from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+    batch_size, heads, q_length, kv_length = asked.geometry.shape
+    if torch.compiler.is_compiling():
+        function = shifted(asked.whole, asked.geometry.q_offset, asked.geometry.kv_offset)
+        return create_block_mask(function, batch_size, heads, q_length, kv_length, device=asked.device or "cpu")
+    made = asked.prepared.block_mask()
+    return BlockMask.from_kv_blocks(
+        _for_each(batch_size, made.kv_num_blocks),
+        _for_each(batch_size, made.kv_indices),
+        _for_each(batch_size, made.full_kv_num_blocks),
+        _for_each(batch_size, made.full_kv_indices),
+        made.BLOCK_SIZE,
+        made.mask_mod,
+        seq_lengths=(q_length, kv_length),
+    )
+
+
+def _for_each(batch_size: int, rows: Tensor | None) -> Any:
+    return None if rows is None else rows.expand(batch_size, *rows.shape[1:]).contiguous()

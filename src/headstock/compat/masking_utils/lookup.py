@@ -1,0 +1,102 @@
+"""Which function makes the mask of an attention implementation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstock.attention import ALL_ATTENTION_FUNCTIONS
+from headstock.attention.contract import contract_of
+from headstock.compat.masking_utils.asking import Asked
+from headstock.compat.masking_utils.functions import causal_mask_function
+from headstock.compat.masking_utils.table import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, MaskFunction
+from headstock.errors import InvalidConfig, UnknownName
+from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS as ALL_REPRESENTATIONS
+from headstock.masks import CausalOrDense
+from headstock.masks.contract import MaskRepresentation, Predicate
+from headstock.registry import unknown_name
+
+__all__ = ["as_mask_function", "find_representation", "mask_function_for"]
+
+
+def mask_function_for(config: Any, interface: AttentionMaskInterface | None) -> MaskFunction:
+    """The mask function of `config._attn_implementation`.
+
+    It is looked for in `interface` (None: the shared one), then among headstock's representations of masks, then as an
+    attention function of headstock's, which says what representation it takes. transformers makes no mask at all where
+    it finds no entry, so that padding is attended to.
+
+    Raises:
+        InvalidConfig: the configuration names no implementation.
+        UnknownName: none of them has the name.
+    """
+    name = getattr(config, "_attn_implementation", None)
+    if not isinstance(name, str):
+        raise InvalidConfig(
+            f"config._attn_implementation must name an attention implementation, got {name!r}; set it, as to 'sdpa'"
+        )
+    table = ALL_MASK_ATTENTION_FUNCTIONS if interface is None else interface
+    found: MaskFunction | None = table.get(name)
+    if found is not None:
+        return found
+    if _declares_none(name):
+        return _no_mask
+    representation = find_representation(name)
+    if representation is None:
+        raise UnknownName(
+            f"{unknown_name(table.kind, name, table)}; "
+            f"AttentionMaskInterface.register({name!r}, sdpa_mask) makes boolean masks for it"
+        )
+    return as_mask_function(representation)
+
+
+def find_representation(name: str) -> MaskRepresentation | None:
+    """Headstock's representation of that name, or the one that the attention function of that name takes."""
+    found: MaskRepresentation | None = ALL_REPRESENTATIONS.get(name)
+    attention = ALL_ATTENTION_FUNCTIONS.get(name)
+    if found is not None or attention is None:
+        return found
+    taken: MaskRepresentation | None = ALL_REPRESENTATIONS.get(contract_of(attention).mask)
+    return taken
+
+
+def as_mask_function(representation: MaskRepresentation) -> MaskFunction:
+    """One of headstock's representations in the form that `create_*` call."""
+
+    def mask_of(
+        batch_size: int,
+        q_length: int,
+        kv_length: int,
+        q_offset: Any = 0,
+        kv_offset: int = 0,
+        mask_function: Predicate = causal_mask_function,
+        attention_mask: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        asked = Asked.of((batch_size, q_length, kv_length, q_offset, kv_offset), mask_function, attention_mask, device)
+        prepared = asked.without_idle_padding().prepared
+        made = representation(prepared, prepared.geometry, dtype=dtype, device=prepared.device)
+        if isinstance(made, CausalOrDense):
+            made = prepared.dense() if made.attention_mask is None and not _may_skip(made, asked, kwargs) else made[0]
+        return made.expand(batch_size, -1, -1, -1) if isinstance(made, Tensor) and made.ndim == 4 else made
+
+    return mask_of
+
+
+def _may_skip(made: CausalOrDense, asked: Asked, allowed: dict[str, Any]) -> bool:
+    """Whether the caller takes no mask for what the representation means by it."""
+    if made.is_causal:
+        return bool(allowed.get("allow_is_causal_skip")) and asked.is_plainly_causal()
+    one_query = asked.geometry.q_length == 1 and allowed.get("allow_is_causal_skip")
+    return bool(one_query or allowed.get("allow_is_bidirectional_skip"))
+
+
+def _declares_none(name: str) -> bool:
+    attention = ALL_ATTENTION_FUNCTIONS.get(name)
+    return attention is not None and contract_of(attention).mask == "none"
+
+
+def _no_mask(**_: Any) -> None:
+    """For attention functions that declare to need none."""
