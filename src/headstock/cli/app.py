@@ -148,6 +148,43 @@ def generate(
 
 
 @app.command()
+def mask(
+    text: Annotated[str, typer.Argument(help='What may attend to what, as in "causal & sliding_window(4)".')],
+    queries: Annotated[int, typer.Option(min=0, help="How many queries.")] = 16,
+    keys: Annotated[
+        int | None, typer.Option(min=0, help="How many keys; up to the last query where nothing is said.")
+    ] = None,
+    q_offset: Annotated[int, typer.Option(min=0, help="Absolute index of the first query.")] = 0,
+    kv_offset: Annotated[int, typer.Option(min=0, help="Absolute index of the first key.")] = 0,
+    block_size: Annotated[int, typer.Option(min=1, help="Queries and keys in a block of the plan.")] = 128,
+    size: Annotated[int, typer.Option(min=1, max=4096, help="The most cells along a side of the picture.")] = 64,
+    tensor: Annotated[
+        list[str] | None,
+        typer.Option(help="What a name in the text stands for, as ids=0,0,1,1 or keep=true,false; repeatable."),
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the picture there as SVG, too.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture there as PNG, too.")] = None,
+) -> None:
+    """Draw a mask, and tell how dense it is and what becomes of it."""
+    from headstock.cli.mask import Request
+    from headstock.cli.mask import run as run_request
+
+    request = Request(
+        text=text,
+        queries=queries,
+        keys=keys,
+        q_offset=q_offset,
+        kv_offset=kv_offset,
+        block_size=block_size,
+        size=size,
+        tensors=tuple(tensor or ()),
+        svg=svg,
+        png=png,
+    )
+    raise typer.Exit(run_request(request))
+
+
+@app.command()
 def demo() -> None:
     """Run real models with interchangeable components and check every equality (under a minute)."""
     from headstock.cli.demo import tell
