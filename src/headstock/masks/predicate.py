@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
 from functools import reduce
 from operator import and_, or_
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -18,6 +18,20 @@ class Band(NamedTuple):
 
     lower: int | None
     upper: int | None
+
+
+class Judging(Protocol):
+    """What a plan asks about boxes of indices; see `Pattern`, which is one."""
+
+    @property
+    def judges_tightly(self) -> bool: ...  # noqa: D102
+
+    @property
+    def is_connected(self) -> bool: ...  # noqa: D102
+
+    def hull(self) -> Band: ...  # noqa: D102
+
+    def judge(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any, /) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,10 +67,23 @@ class Pattern(Node):
         """
         return self(batch_idx, head_idx, q_idx, kv_idx)
 
+    def for_plan(self, _grid: Any) -> Judging:
+        """What one plan on a `headstock.masks.planning.boxes.Grid` asks: itself, or a form with tables of its own."""
+        return self
+
     @property
     def judges_tightly(self) -> bool:
         """Whether `judge` calls no empty box possible and no full one unsure; else the planner looks at the entries."""
         return True
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a visible pair shows all pairs of indices between its query and its key, these two included."""
+        return False
+
+    def hull(self) -> Band:
+        """A diagonal band outside of which nothing is visible."""
+        return self.band() or Band(None, None)
 
     def check(self, geometry: Geometry) -> None:
         """Refuse a geometry that the arguments do not cover."""

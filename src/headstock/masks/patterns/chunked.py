@@ -28,6 +28,11 @@ class Chunked(Pattern):
         start = of_row(self.start, batch_idx)
         return (q_idx - start) // self.size == (kv_idx - start) // self.size
 
+    @property
+    def is_connected(self) -> bool:
+        """A chunk is one range of indices."""
+        return True
+
     def tensors(self) -> tuple[Tensor, ...]:
         """`start`, where it is one."""
         return (self.start,) if isinstance(self.start, Tensor) else ()

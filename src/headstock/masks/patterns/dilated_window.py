@@ -9,7 +9,7 @@ from headstock.masks.mask import Mask
 from headstock.masks.patterns.checks import check_integer
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.truth import Truth
-from headstock.masks.predicate import Pattern
+from headstock.masks.predicate import Band, Pattern
 
 _ADVICE = "size counts the visible keys, dilation the steps from one to the next"
 
@@ -36,6 +36,10 @@ class DilatedWindow(Pattern):
         possible = (low <= high) & (last >= low)
         single = (distance.low == distance.high) | (self.dilation == 1)
         return Truth(possible & single & (low == distance.low) & (high == distance.high), possible)
+
+    def hull(self) -> Band:
+        """From the farthest key to the query's own."""
+        return Band(1 - self.size * self.dilation, 0)
 
 
 def dilated_window(size: int, dilation: int) -> Mask:

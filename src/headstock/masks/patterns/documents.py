@@ -1,7 +1,7 @@
 """Every query sees the keys of its own document; packed sequences."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor
@@ -10,7 +10,8 @@ from headstock.masks.contract import Index, Verdict
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.patterns.checks import check_covers, check_rows, check_table
-from headstock.masks.predicate import Pattern
+from headstock.masks.patterns.runs import packed_runs, ranks_of
+from headstock.masks.predicate import Judging, Pattern
 
 _ADVICE = "pass ids as an integer tensor [batch, tokens], the same number for the tokens of one document"
 
@@ -21,20 +22,26 @@ class Documents(Pattern):
 
     name = "documents"
 
+    #: ids below it are seen by none; None: there are no such ids
+    lowest: ClassVar[int | None] = None
+
     ids: Int[Tensor, "batch tokens"]
 
     def __call__(self, batch_idx: Index, _head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """`ids[b, i] == ids[b, j]`."""
         return self.ids[batch_idx, q_idx] == self.ids[batch_idx, kv_idx]
 
-    @cached_property
+    def for_plan(self, _grid: Any) -> Judging:
+        """Its runs, where each id has one; its ids in smaller numbers, where they are few."""
+        lowest = self.lowest
+        runs = packed_runs(self.ids, lowest)
+        ranks = ranks_of(self.ids, lowest) if runs is None else None
+        return runs or (self if ranks is None else _FewDocuments(ranks))
+
+    @property
     def judges_tightly(self) -> bool:
-        """Where the ids of every row rise, or are few: else two blocks may seem to share one that they do not."""
-        if self.ids.shape[1] < 2:
-            return True
-        rises = (self.ids[:, 1:] >= self.ids[:, :-1]).all()
-        few = self.ids.amax(1) - self.ids.amin(1) < 63  # the bits by which ranges of ids are told apart
-        return bool(rises | few.all())
+        """No: two blocks may seem to share an id that they do not."""
+        return False
 
     def tensors(self) -> tuple[Tensor, ...]:
         """`ids`."""
@@ -50,16 +57,21 @@ class Blockwise(Documents):
     """Where query and key have the same id, and it is not negative."""
 
     name = "blockwise"
+    lowest = 0
 
     def __call__(self, batch_idx: Index, _head_idx: Index, q_idx: Index, kv_idx: Index, /) -> Verdict:
         """`ids[b, i] == ids[b, j] and ids[b, i] >= 0`."""
         own = self.ids[batch_idx, q_idx]
         return (own == self.ids[batch_idx, kv_idx]) & (own >= 0)
 
-    @cached_property
+
+class _FewDocuments(Documents):
+    """Ids so few that each has a bit of its own in what is read over a range."""
+
+    @property
     def judges_tightly(self) -> bool:
-        """Where no id is negative either: two blocks may share only those."""
-        return Documents(self.ids).judges_tightly and not bool((self.ids < 0).any())
+        """Yes: the bits tell exactly which ids two blocks share."""
+        return True
 
 
 def documents(ids: Tensor) -> Mask:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headstock.masks.contract import Index, Verdict
@@ -15,6 +16,7 @@ from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Pattern
 
 _ADVICE = "height and width count the rows and columns of the grid, radius the steps to either side on each axis"
+_FAR = 2**40  # farther than any two positions are apart
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,40 +37,45 @@ class Neighborhood(Pattern):
 
     def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
         """A range of positions is a piece of a row, whole rows, and a piece of a row: three rectangles at most."""
-        sure, possible = torch.tensor(True), torch.tensor(False)
-        for queries in self._rectangles(q_idx):
-            for keys in self._rectangles(kv_idx):
-                exists = queries.exists & keys.exists
-                near = (abs(queries.rows - keys.rows) <= self.radius) & (
-                    abs(queries.columns - keys.columns) <= self.radius
-                )
-                sure, possible = sure & (near.sure | ~exists), possible | (near.possible & exists)
-        return Truth(sure, possible)
+        sure, possible = torch.tensor(True), torch.tensor(True)
+        for queries, keys in zip(self._rectangles(q_idx), self._rectangles(kv_idx), strict=True):  # rows, columns
+            # Three rectangles of queries with three of keys, [3, 1, *boxes] and [1, 3, *boxes].
+            least = keys.first[None] - queries.last[:, None]
+            most = keys.last[None] - queries.first[:, None]
+            sure = sure & (least >= -self.radius) & (most <= self.radius)
+            possible = possible & (most >= -self.radius) & (least <= self.radius)
+        return Truth(sure.flatten(0, 1).all(0), possible.flatten(0, 1).any(0))
 
-    def _rectangles(self, idx: Interval) -> list["_Rectangle"]:
-        rows, columns = idx // self.width, (idx.low % self.width, idx.high % self.width)
-        one_row = rows.low == rows.high
-        nothing, end = torch.zeros_like(idx.low), torch.full_like(idx.low, self.width - 1)
-        head = _Rectangle(
-            Interval(rows.low, rows.low + 0),
-            Interval(columns[0], torch.where(one_row, columns[1], end)),
-            torch.ones_like(one_row),
+    def _rectangles(self, idx: Interval) -> tuple["_Sides", "_Sides"]:
+        """The rows and the columns of the three."""
+        (low, left), (high, right) = self._place(idx.low), self._place(idx.high)
+        one_row, end = low == high, torch.full_like(low, self.width - 1)
+        rows = _Sides(torch.stack([low, low + 1, high]), torch.stack([low, high - 1, high]))
+        columns = _Sides(
+            torch.stack([left, torch.zeros_like(low), torch.zeros_like(low)]),
+            torch.stack([torch.where(one_row, right, end), end, right]),
         )
-        middle = _Rectangle(Interval(rows.low + 1, rows.high - 1), Interval(nothing, end), rows.high - rows.low > 1)
-        tail = _Rectangle(Interval(rows.high, rows.high + 0), Interval(nothing, columns[1]), ~one_row)
-        return [head, middle, tail]
+        exists = torch.stack([torch.ones_like(one_row), high - low > 1, ~one_row])
+        return rows.where(exists), columns.where(exists)
+
+    def _place(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        row = torch.div(position, self.width, rounding_mode="floor")
+        return row, position - row * self.width
 
     def check(self, geometry: Geometry) -> None:
         """Refuse positions outside of the grid."""
         check_covers("neighborhood's grid", self.height * self.width, geometry)
 
 
-class _Rectangle(NamedTuple):
-    """A part of the grid, where it exists."""
+class _Sides(NamedTuple):
+    """Where rectangles begin and end on one axis."""
 
-    rows: Interval
-    columns: Interval
-    exists: Tensor
+    first: Int[Tensor, "3 *boxes"]
+    last: Int[Tensor, "3 *boxes"]
+
+    def where(self, exists: Bool[Tensor, "3 *boxes"]) -> "_Sides":
+        """Those that do not exist are turned inside out: no distance to them can be near, and all are."""
+        return _Sides(torch.where(exists, self.first, _FAR), torch.where(exists, self.last, -_FAR))
 
 
 def neighborhood(height: int, width: int, radius: int) -> Mask:

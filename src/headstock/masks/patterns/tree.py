@@ -13,9 +13,13 @@ from headstock.masks.contract import Index, Verdict
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.patterns.checks import check_covers, check_rows, check_table
-from headstock.masks.predicate import Pattern
+from headstock.masks.patterns.tree_blocks import TreeBlocks
+from headstock.masks.planning.interval import Interval
+from headstock.masks.planning.truth import Truth
+from headstock.masks.predicate import Band, Judging, Pattern
 
 _ADVICE = "pass parents as an integer tensor [tokens] or [batch, tokens], each token's parent or -1 for a root"
+_MOST_BLOCKS = 2**22  # of which is kept whether they hold something
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +42,12 @@ class Tree(Pattern):
         """No: the spans of a block of keys need not be one range."""
         return False
 
+    def for_plan(self, grid: Any) -> Judging:
+        """With the blocks that hold a visible pair, where there are not too many blocks."""
+        if grid.geometry.batch_size * grid.q_blocks * grid.kv_blocks > _MOST_BLOCKS:
+            return self
+        return _PlannedTree(self, TreeBlocks(self.parents, self.spans, grid))
+
     @cached_property
     def spans(self) -> tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]:
         """Each token's place in depth-first order, and the place after its last descendant."""
@@ -54,6 +64,28 @@ class Tree(Pattern):
         if self.parents.shape[0] != 1:
             check_rows("tree's parents", self.parents.shape[0], geometry)
         check_covers("tree's parents", self.parents.shape[1], geometry)
+
+
+class _PlannedTree:
+    """A tree whose blocks are known."""
+
+    judges_tightly = True
+    is_connected = False
+
+    def __init__(self, pattern: Tree, blocks: TreeBlocks) -> None:
+        self.pattern = pattern
+        self.blocks = blocks
+
+    def hull(self) -> Band:
+        """No key after its query, where no token comes before its parent."""
+        parents = self.pattern.parents
+        rises = bool((parents < torch.arange(parents.shape[1], device=parents.device)).all())
+        return Band(None, 0) if rises else Band(None, None)
+
+    def judge(self, batch_idx: Interval, head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
+        """What is known of blocks, and what spans say of other boxes."""
+        known = self.blocks.judge(batch_idx, q_idx, kv_idx)
+        return self.pattern(batch_idx, head_idx, q_idx, kv_idx) if known is None else known
 
 
 def tree(parents: Tensor) -> Mask:

@@ -11,26 +11,25 @@ from headstock.masks.evaluation import device_of, evaluate_at
 from headstock.masks.geometry import offset_of
 from headstock.masks.indices import Indices
 from headstock.masks.mask import Mask
-from headstock.masks.planning.blocks import BlockPlan
-from headstock.masks.planning.boxes import Grid, as_planned
-from headstock.masks.planning.refine import Pieces, assemble
+from headstock.masks.planning.boxes import Boxes, Grid, as_planned
+from headstock.masks.planning.refine import Pieces
 
 __all__ = ["settle", "tiles"]
 
 _ENTRIES = 2**22  # evaluated at once
 
 
-def settle(mask: Mask, plan: BlockPlan, device: Device = None) -> BlockPlan:
-    """The plan with each partial block called what it is: empty and full ones may be among them."""
-    block_row, kv_block = _partial_blocks(plan)
-    pieces = [Pieces(plan.block_rows()[plan.is_full], *_full(plan))]
-    for chosen, bits in _evaluated(mask, plan.grid, block_row, kv_block, device):
-        inside = _inside(plan.grid, block_row[chosen], kv_block[chosen])
+def settle(mask: Mask, grid: Grid, blocks: Boxes, device: Device = None) -> list[Pieces]:
+    """Blocks called what they are, pair by pair; the empty ones are left out."""
+    block_row, kv_block = blocks.row * grid.q_blocks + blocks.q, blocks.kv
+    pieces = []
+    for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device):
+        inside = _inside(grid, block_row[chosen], kv_block[chosen])
         any_seen = (bits & inside).flatten(1).any(-1)
         all_seen = (bits | ~inside).flatten(1).all(-1)
         row, kv = block_row[chosen][any_seen], kv_block[chosen][any_seen]
         pieces.append(Pieces(row, kv, kv + 1, all_seen[any_seen]))
-    return assemble(pieces, plan.grid)
+    return pieces
 
 
 def tiles(
@@ -46,20 +45,6 @@ def tiles(
         for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device)
     ]
     return torch.cat(found) if found else torch.zeros(0, grid.q_size, grid.kv_size, dtype=torch.bool)
-
-
-def _full(plan: BlockPlan) -> tuple[Tensor, Tensor, Tensor]:
-    return plan.starts[plan.is_full], plan.ends[plan.is_full], plan.is_full[plan.is_full]
-
-
-def _partial_blocks(plan: BlockPlan) -> tuple[Tensor, Tensor]:
-    partial = ~plan.is_full
-    rows, starts, ends = plan.block_rows()[partial], plan.starts[partial], plan.ends[partial]
-    counts = ends - starts
-    first = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    return torch.repeat_interleave(rows, counts), torch.repeat_interleave(starts, counts) + torch.arange(
-        int(counts.sum())
-    ) - first
 
 
 def _evaluated(

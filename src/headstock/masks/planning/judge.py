@@ -13,8 +13,9 @@ from headstock.masks.planning.boxes import Boxes, Grid, as_planned
 from headstock.masks.planning.functions import IntervalIndexing
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.lookup import Tables
+from headstock.masks.planning.tightness import is_tight
 from headstock.masks.planning.truth import Truth, as_truth
-from headstock.masks.predicate import Band, Conjunction, Junction, Negation, Pattern
+from headstock.masks.predicate import Band, Conjunction, Judging, Junction, Negation, Pattern
 from headstock.masks.structure import band_of
 
 __all__ = ["IndexBoxes", "Judge", "index_boxes"]
@@ -49,7 +50,7 @@ def index_boxes(boxes: Boxes, grid: Grid) -> IndexBoxes:
 
 
 class Judge:
-    """Says of boxes what a predicate says, and remembers which of batch rows and heads it read.
+    """Says of boxes on a grid what a predicate says, and remembers which of batch rows and heads it read.
 
     Attributes:
         reads_batch, reads_heads: whether a verdict so far depended on the batch row, or on the head.
@@ -57,21 +58,30 @@ class Judge:
             pattern whose verdicts are not tight.
     """
 
-    def __init__(self, predicate: Predicate) -> None:
+    def __init__(self, predicate: Predicate, grid: Grid) -> None:
         self.reads_batch = False
         self.reads_heads = False
         self.guessed = False
         self._predicate = predicate
+        self._grid = grid
         self._tables = Tables()
+        self._forms: dict[int, Judging] = {}
 
     def __call__(self, boxes: Boxes, grid: Grid) -> Truth:
         """The verdict on each box."""
-        batch_idx, head_idx, q_idx, kv_idx = index_boxes(boxes, grid)
-        batch_idx.note_use, head_idx.note_use = self._batch_was_read, self._head_was_read
+        return self.of(index_boxes(boxes, grid), boxes.shape)
+
+    def of(self, indices: IndexBoxes, shape: tuple[int, ...]) -> Truth:
+        """The verdict on ranges of indices that broadcast to `shape`."""
+        indices.batch_idx.note_use, indices.head_idx.note_use = self._batch_was_read, self._head_was_read
         with IntervalIndexing(self._tables):
-            verdict = self._judge(self._predicate, IndexBoxes(batch_idx, head_idx, q_idx, kv_idx))
-        sure, possible = (each.expand(boxes.shape) for each in (verdict.sure, verdict.possible))
-        return Truth(sure, possible)
+            verdict = self._judge(self._predicate, indices)
+        return Truth(verdict.sure.expand(shape), verdict.possible.expand(shape))
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether no verdict on a box can be less than what its pairs say, as far as structure tells."""
+        return not self.guessed and is_tight(self._predicate, self._form)
 
     def _judge(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
         band = band_of(predicate)
@@ -98,12 +108,19 @@ class Judge:
     def _leaf(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
         try:
             if isinstance(predicate, Pattern):
-                self.guessed |= not predicate.judges_tightly
-                return as_truth(predicate.judge(*indices))
+                form = self._form(predicate)
+                self.guessed |= not form.judges_tightly
+                return as_truth(form.judge(*indices))
             return as_truth(predicate(*indices))
         except Exception:  # noqa: BLE001 -- whatever a function does with an interval, entries decide
             self.guessed = self.reads_batch = self.reads_heads = True
             return Truth(torch.tensor(False), torch.tensor(True))
+
+    def _form(self, pattern: Pattern) -> Judging:
+        """The pattern as this plan asks it, made once."""
+        if id(pattern) not in self._forms:
+            self._forms[id(pattern)] = pattern.for_plan(self._grid)
+        return self._forms[id(pattern)]
 
     def _batch_was_read(self) -> None:
         self.reads_batch = True
@@ -131,4 +148,4 @@ def depends_on_rows(geometry: Geometry) -> bool:
     return any(isinstance(each, Tensor) and each.ndim == 1 for each in (geometry.q_offset, geometry.kv_offset))
 
 
-Judging = Callable[[Boxes, Grid], Truth]
+BoxJudge = Callable[[Boxes, Grid], Truth]

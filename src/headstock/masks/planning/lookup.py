@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from headstock.masks.planning.interval import Interval, as_interval
-from headstock.masks.planning.ranges import RangeTable
+from headstock.masks.planning.ranges import Table, table_of
 from headstock.masks.planning.truth import CannotPlanError, Truth
 
 __all__ = ["Lookup", "Tables"]
@@ -16,13 +16,13 @@ class Tables:
     """The range tables of one planning, each made once: a predicate is asked at every level of refinement."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], tuple[Tensor, RangeTable]] = {}
+        self._kept: dict[tuple[int, int], tuple[Tensor, Table]] = {}
 
-    def of(self, tensor: Tensor, dim: int) -> RangeTable:
+    def of(self, tensor: Tensor, dim: int) -> Table:
         """The table of a tensor over ranges of one of its dimensions."""
         key = (id(tensor), dim)
         if key not in self._kept:
-            self._kept[key] = (tensor, RangeTable(tensor.movedim(dim, -1)))  # the tensor too: its id stays its own
+            self._kept[key] = (tensor, table_of(tensor.movedim(dim, -1)))  # the tensor too: its id stays its own
         return self._kept[key][1]
 
 

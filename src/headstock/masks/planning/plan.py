@@ -13,7 +13,8 @@ from headstock.masks.planning.blocks import BlockPlan
 from headstock.masks.planning.boxes import Boxes, Grid
 from headstock.masks.planning.exact import settle
 from headstock.masks.planning.judge import Judge, depends_on_rows
-from headstock.masks.planning.refine import Pieces, assemble, refine
+from headstock.masks.planning.refine import Pieces, assemble, pieces_of, refine
+from headstock.masks.planning.sharpen import sharpen
 
 __all__ = ["plan"]
 
@@ -44,15 +45,27 @@ def plan(
     """
     q_size, kv_size = _sides(block_size)
     check_geometry(mask, geometry)
-    judge = Judge(mask.predicate)
     grid = Grid(geometry, q_size, kv_size, 1, 1)
+    judge = Judge(mask.predicate, grid)
     if not (geometry.batch_size and geometry.q_length and geometry.kv_length):
         return assemble([_none()], grid)
     judge(Boxes.covering(grid, 1), grid)  # to see what it reads
     batch_rows = geometry.batch_size if judge.reads_batch or depends_on_rows(geometry) else 1
     grid = grid._replace(batch_rows=batch_rows, heads=geometry.heads if judge.reads_heads else 1)
-    found = assemble(refine(judge, grid), grid)
-    return settle(mask, found, device) if judge.guessed else found
+    pieces, unknown = refine(judge, grid)
+    if judge.is_tight:
+        return assemble([*pieces, pieces_of(unknown, grid, is_full=False)], grid)
+    return assemble([*pieces, *_looked_at(mask, judge, unknown, grid, device)], grid)
+
+
+def _looked_at(mask: Mask, judge: Judge, blocks: Boxes, grid: Grid, device: Device) -> list[Pieces]:
+    """Blocks of which intervals could not say at once what they hold: asked in parts, then pair by pair."""
+    found = sharpen(judge, blocks, grid)
+    left = found.open if judge.guessed else torch.zeros_like(found.open)
+    full = found.seen & ~found.hidden & ~found.open
+    partial = (found.seen & found.hidden) | (found.open & ~left)
+    known = [pieces_of(blocks.where(chosen), grid, is_full=chosen is full) for chosen in (full, partial)]
+    return [*known, *settle(mask, grid, blocks.where(left), device)]
 
 
 def _sides(block_size: Any) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from headstock.masks.planning.blocks import BlockPlan
 from headstock.masks.planning.boxes import Boxes, Grid
-from headstock.masks.planning.judge import Judging
+from headstock.masks.planning.judge import BoxJudge
 
-__all__ = ["Pieces", "assemble", "refine"]
+__all__ = ["Pieces", "assemble", "pieces_of", "refine"]
 
 _FIRST_BOXES = 16_384  # judged at once at the first level: few enough for a cache, enough to need no other level often
 
@@ -29,20 +29,20 @@ class Pieces(NamedTuple):
     is_full: Tensor
 
 
-def refine(judge: Judging, grid: Grid) -> list[Pieces]:
-    """The blocks of a grid that are not empty."""
+def refine(judge: BoxJudge, grid: Grid) -> tuple[list[Pieces], Boxes]:
+    """The full blocks of a grid, and those of which no more is known than that they may hold something."""
     found: list[Pieces] = []
     boxes = Boxes.covering(grid, _FIRST_BOXES)
     while True:
         verdict = judge(boxes, grid)
-        found.append(_pieces(boxes.where(verdict.sure), grid, is_full=True))
+        found.append(pieces_of(boxes.where(verdict.sure), grid, is_full=True))
         unknown = boxes.where(verdict.possible & ~verdict.sure)
         if boxes.level == 0:
-            return [*found, _pieces(unknown, grid, is_full=False)]
+            return found, unknown
         boxes = unknown.split(grid)
 
 
-def _pieces(boxes: Boxes, grid: Grid, *, is_full: bool) -> Pieces:
+def pieces_of(boxes: Boxes, grid: Grid, *, is_full: bool) -> Pieces:
     """A box as a stretch in each of its rows of blocks."""
     side = 1 << boxes.level
     q_first, kv_first = boxes.first_block()
