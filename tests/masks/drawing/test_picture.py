@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidComponent, InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.masks import Drawing, Geometry, causal, draw, padding, prepare, sliding_window
 
 GEOMETRY = Geometry(batch_size=2, q_length=6, kv_length=6, heads=3)
@@ -56,6 +56,15 @@ def test_a_mask_that_does_not_fit_is_refused() -> None:
 def test_numbers_that_are_added_to_the_scores_cannot_be_drawn() -> None:
     with pytest.raises(UnsupportedFeature, match="must hold nothing but 0 and the lowest finite value or -inf"):
         draw(torch.randn(6, 6), GEOMETRY)
+
+
+@pytest.mark.parametrize("length", [4, 1_000_000])
+def test_a_function_that_says_no_boolean_is_refused(length: int) -> None:
+    def numbers(b: Any, h: Any, i: Any, j: Any) -> Any:
+        return i - j
+
+    with pytest.raises(InvalidComponent, match=r"^Mask\(numbers\) must return a boolean, got torch.int64"):
+        draw(numbers, Geometry(1, length, length))
 
 
 def test_whatever_is_a_mask_can_be_drawn() -> None:

@@ -32,6 +32,7 @@ class Drawing:
 
     Attributes:
         title: the mask, as it is written.
+        place: which batch row and head, where there are several; `""` otherwise.
         queries, keys: the absolute indices on the two sides, and how many of them a cell holds.
         states: what each cell shows, the numbers of `State`: 0 none of its pairs, 1 some of them, 2 all of them,
             3 not known. The last is rare: a predicate that intervals say nothing of, over very many pairs.
@@ -151,6 +152,7 @@ def draw(
     Raises:
         InvalidConfig: there is no such batch row or head, or `size` is none of these.
         InvalidShape: the mask does not fit the geometry.
+        InvalidComponent: the mask is a function that returns something else than a boolean, or raises.
         UnsupportedFeature: the mask is a tensor of numbers that say more than "may attend" and "may not".
 
     >>> from headstock.masks import causal, sliding_window
