@@ -63,7 +63,8 @@ class ScoreBias(ABC):
         Raises:
             InvalidShape: it is made for another number of heads, or its tensors lie on another device.
         """
-        if self.heads not in (1, heads):
+        # Two comparisons: dynamo finds no symbolic size in a tuple.
+        if self.heads != 1 and self.heads != heads:
             raise InvalidShape(
                 f"the heads of a bias must be 1 or those of the query, {heads}, got {self.heads} in {self!r}; "
                 "give it one value for each query head (not for each key head)"

@@ -29,6 +29,9 @@ def evaluate_bias(function: BiasFunction, indices: _Indices) -> Shaped[Tensor, "
         InvalidComponent: the function does not return a number, or raises.
         InvalidShape: it returns more than one number for four indices.
     """
+    sizes = _sizes(indices)
+    if 0 in sizes:  # vmap refuses it for some operations
+        return torch.zeros(sizes, device=indices[0].device)
     if all(map(is_readable, indices)):
         sample = _sample(indices)
         expected, found = _by_vmap(function, sample), _by_broadcasting(function, sample)
