@@ -15,11 +15,13 @@ from headstock.masks.planning.boxes import Boxes, Grid
 from headstock.masks.planning.exact import tiles
 from headstock.masks.planning.judge import Judge
 from headstock.masks.planning.refine import assemble, refine
+from headstock.masks.planning.sharpen import sharpen
 from headstock.masks.planning.truth import Truth
 
 __all__ = ["State", "View", "states_of"]
 
 _AT_ONCE = 2**22  # pairs evaluated together
+_BLOCKS = 2**16  # cells asked in parts together
 _IN_ALL = 2**25  # pairs evaluated for one drawing, a second's work for a mask of several patterns
 # Where a cell is crossed, as shares of its side: edges first, where a band that only touches it is met.
 _CROSSINGS = (1.0, 0.0, 0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625)
@@ -78,17 +80,31 @@ def states_of(view: View) -> UInt8[Tensor, "rows columns"]:
 
 
 def _planned(view: View) -> UInt8[Tensor, "rows columns"]:
-    """What planning says, UNKNOWN for all that it calls partial: it may call an empty or a full cell so."""
+    """What intervals of indices say of each cell, UNKNOWN where that is not enough."""
     grid = view.grid(view.queries.cell, view.keys.cell)
-    judge = Judge(view.mask.predicate)
+    judge = Judge(view.mask.predicate, grid)
 
     def judged(boxes: Boxes, _alone: Grid) -> Truth:
-        return judge(boxes._replace(row=boxes.row + view.row), grid)
+        return judge(_of_row(boxes, view), grid)
 
     alone = grid._replace(batch_rows=1, heads=1)
-    plan = assemble(refine(judged, alone), alone)
-    states = plan.full[0, 0] * int(State.FULL) + plan.partial[0, 0] * int(State.UNKNOWN)
-    return states.to(torch.uint8)
+    found, unknown = refine(judged, alone)
+    states = (assemble(found, alone).full[0, 0] * int(State.FULL)).to(torch.uint8)
+    for chosen in torch.arange(len(unknown.row)).split(_BLOCKS):
+        boxes = Boxes(unknown.row[chosen], unknown.q[chosen], unknown.kv[chosen], unknown.level)
+        states[boxes.q, boxes.kv] = _sharpened(judge, _of_row(boxes, view), grid)
+    return states
+
+
+def _of_row(boxes: Boxes, view: View) -> Boxes:
+    return boxes._replace(row=boxes.row + view.row)
+
+
+def _sharpened(judge: Judge, boxes: Boxes, grid: Grid) -> UInt8[Tensor, "boxes"]:
+    """Cells that intervals leave open as a whole, asked in parts."""
+    found = sharpen(judge, boxes, grid)
+    unknown = found.open & ~(found.seen & found.hidden)
+    return torch.where(unknown, int(State.UNKNOWN), _state(found.seen, found.hidden)).to(torch.uint8)
 
 
 def _cross(view: View, states: Tensor, q_cell: Tensor, kv_cell: Tensor) -> tuple[Tensor, Tensor]:
