@@ -16,6 +16,7 @@ from headstock.registry import Declaration, declaration_of
 
 __all__ = [
     "CORES",
+    "EMPTY_ROWS",
     "FEATURES",
     "MASK_FACTS",
     "POSITIONAL",
@@ -32,6 +33,9 @@ __all__ = [
 
 FEATURES = ("bias", "dropout", "log_sum_exp", "sinks", "softcap", "weights")
 """What a call may ask for beyond query, key, value and mask: honoured or refused, never dropped."""
+
+EMPTY_ROWS = "empty_rows"
+"""The word by which a function declares that a row that sees nothing gives exact zeros by itself."""
 
 SPELLINGS: Mapping[str, str] = {
     "bias": "bias",
@@ -124,6 +128,7 @@ class Contract:
         named: the keywords that its signature names.
         takes_any: whether its signature ends in `**keywords`.
         core: the strict form behind one of headstock's own functions.
+        may_omit: options that `core` does extra work for, and is told whether they are wanted.
     """
 
     function: Callable[..., Any]
@@ -133,6 +138,7 @@ class Contract:
     named: frozenset[str]
     takes_any: bool
     core: AttentionCore | None = None
+    may_omit: frozenset[str] = frozenset()
 
     def takes(self, keyword: str) -> bool:
         """Whether the signature has room for `keyword`."""
@@ -196,6 +202,7 @@ def _read_contract(function: Callable[..., Any], holder: Callable[..., Any], dec
         named=named,
         takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters),
         core=core,
+        may_omit=frozenset() if core is None else frozenset(inspect.signature(core).parameters) & {"log_sum_exp"},
     )
     with contextlib.suppress(AttributeError, TypeError):  # an object with slots is read anew each time
         setattr(holder, _CONTRACT, contract)

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from headstock.attention.adapter import table_form
-from headstock.attention.contract import FEATURES, AttentionOutput
+from headstock.attention.contract import EMPTY_ROWS, FEATURES, AttentionOutput
 from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
 
 __all__ = ["eager", "eager_attention", "scores_of", "softmax", "weighted", "weights_of"]
@@ -146,5 +146,5 @@ def _row_maximum(
     return top.masked_fill(top == _HIDDEN, 0.0)
 
 
-eager = table_form("eager", eager_attention, mask="dense_or_additive", features=FEATURES)
+eager = table_form("eager", eager_attention, mask="dense_or_additive", features=(*FEATURES, EMPTY_ROWS))
 """The table's form of `eager_attention`."""

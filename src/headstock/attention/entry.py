@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstock.attention.bias.contract import BIAS_FORMS
-from headstock.attention.contract import FEATURES, POSITIONAL, contract_of, further_parameters, signature_of
+from headstock.attention.contract import EMPTY_ROWS, FEATURES, POSITIONAL, contract_of, further_parameters, signature_of
 from headstock.errors import InvalidComponent
 from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS
 from headstock.registry import Declaration, declaration_of, unknown_name
@@ -60,7 +60,7 @@ def _check_declaration(name: str, declared: Declaration) -> None:
         raise InvalidComponent(
             unknown_name(f"the mask representation of attention function {name!r}", declared.mask, representations)
         )
-    words = (*FEATURES, BIAS_FORMS)
+    words = (*FEATURES, BIAS_FORMS, EMPTY_ROWS)
     for feature in sorted(declared.features or ()):
         if feature not in words:
             raise InvalidComponent(unknown_name(f"a feature of attention function {name!r}", feature, words))

@@ -9,7 +9,7 @@ from headstock.attention.bias.binding import dense_bias
 from headstock.attention.bias.contract import BIAS_FORMS, BoundBias
 from headstock.attention.call import Call
 from headstock.attention.choice import Chosen
-from headstock.attention.contract import AttentionCore, AttentionOutput, Contract
+from headstock.attention.contract import EMPTY_ROWS, AttentionCore, AttentionOutput, Contract
 from headstock.attention.precision import accumulated
 from headstock.attention.stand_in import StandIn
 from headstock.errors import InvalidShape, UnsupportedFeature
@@ -27,7 +27,8 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
         InvalidShape: a function does not return (output [batch, queries, heads, head_dim], weights).
         UnsupportedFeature: it does not return the weights that it says it honours.
     """
-    empty = None if call.mask is None else call.mask.empty_rows()
+    own = EMPTY_ROWS in chosen.contract.features
+    empty = None if call.mask is None or own else call.mask.empty_rows()
     if chosen.contract.core is None:
         result = _run_function(chosen, module, call, empty)
     else:
@@ -48,6 +49,8 @@ def _run_core(core: AttentionCore, contract: Contract, call: Call) -> AttentionO
     options = call.request.options()
     if BIAS_FORMS not in contract.features:
         options["bias"] = dense_bias(call.request.bias, accumulated(call.query.dtype), call.query.device)
+    if "log_sum_exp" in contract.may_omit:
+        options["log_sum_exp"] = call.request.log_sum_exp
     return core(call.query, call.key, call.value, mask, **options)
 
 

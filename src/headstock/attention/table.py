@@ -1,5 +1,6 @@
 """The shared table of attention functions and the overlays over it."""
 
+from headstock.attention.blocked import blocked
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.eager import eager
 from headstock.attention.entry import check_attention
@@ -11,7 +12,7 @@ __all__ = ["ALL_ATTENTION_FUNCTIONS", "ATTENTION_FUNCTIONS", "AttentionInterface
 ATTENTION_FUNCTIONS: Registry[AttentionFunction] = Registry(
     "attention function",
     check=check_attention,
-    builtins={"eager": eager, "sdpa": sdpa},
+    builtins={"blocked": blocked, "eager": eager, "sdpa": sdpa},
     entry_points="headstock.attention",
     home=(__name__, "ATTENTION_FUNCTIONS"),
 )

@@ -40,11 +40,10 @@ def tiles(
     device: Device = None,
 ) -> Bool[Tensor, "tiles queries keys"]:
     """The entries of blocks; those past the last query or key are False."""
-    found = [
-        bits & _inside(grid, block_row[chosen], kv_block[chosen])
-        for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device)
-    ]
-    return torch.cat(found) if found else torch.zeros(0, grid.q_size, grid.kv_size, dtype=torch.bool)
+    found = torch.empty(len(block_row), grid.q_size, grid.kv_size, dtype=torch.bool)
+    for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device):
+        found[chosen] = bits & _inside(grid, block_row[chosen], kv_block[chosen])
+    return found
 
 
 def _evaluated(

@@ -2,6 +2,7 @@
 
 from headstock.masks.representations.additive import to_additive
 from headstock.masks.representations.block_mask import to_block_mask
+from headstock.masks.representations.causal_or_blocks import to_causal_or_blocks
 from headstock.masks.representations.causal_or_dense import to_causal_or_dense
 from headstock.masks.representations.dense import to_dense
 from headstock.masks.representations.dense_or_additive import to_dense_or_additive
@@ -12,6 +13,7 @@ from headstock.masks.representations.window import to_window
 __all__ = [
     "to_additive",
     "to_block_mask",
+    "to_causal_or_blocks",
     "to_causal_or_dense",
     "to_dense",
     "to_dense_or_additive",

@@ -1,0 +1,114 @@
+"""A block plan with the entries of its partial blocks: what block-sparse attention runs, tensors only."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from headstock.masks.contract import Device, Predicate
+from headstock.masks.mask import Mask
+from headstock.masks.planning.blocks import BlockPlan
+from headstock.masks.planning.boxes import Grid
+from headstock.masks.planning.exact import tiles
+from headstock.masks.predicate import Pattern, leaves
+
+__all__ = ["TiledPlan", "tiled"]
+
+_FULL = -1
+
+
+class TiledPlan(NamedTuple):
+    """The blocks of a mask that are not empty, in compressed rows, and what the partial ones hold.
+
+    Attributes:
+        q_size, kv_size: the sides of a block.
+        batch_rows, heads: how many of each are told apart: 1 where the mask says the same of all.
+        first_block: where each row of blocks begins; row number `(batch_row * heads + head) * q_blocks + q_block`.
+        kv_block: the blocks, ascending within a row.
+        tile: which of `tiles` each block holds; -1: every pair is visible. Equal blocks share one.
+        tiles: True = may attend; what lies past the last query or key is of no account.
+    """
+
+    q_size: int
+    kv_size: int
+    batch_rows: int
+    heads: int
+    first_block: Int[Tensor, "block_rows_and_one"]
+    kv_block: Int[Tensor, "blocks"]
+    tile: Int[Tensor, "blocks"]
+    tiles: Bool[Tensor, "tiles q_size kv_size"]
+
+
+def tiled(mask: Mask, plan: BlockPlan, device: Device = None) -> TiledPlan:
+    """The plan with the entries of its partial blocks, on `device` (None: the CPU); all else lies on the CPU."""
+    grid = plan.grid
+    lengths = plan.ends - plan.starts
+    first_of_run = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    kv_block = _counted(plan.starts, lengths)
+    block_row = torch.repeat_interleave(plan.block_rows(), lengths)
+    partial = ~torch.repeat_interleave(plan.is_full, lengths)
+    tile = torch.full_like(kv_block, _FULL)
+    tile[partial], entries = _shared_tiles(mask, grid, block_row[partial], kv_block[partial], device)
+    return TiledPlan(
+        grid.q_size, grid.kv_size, grid.batch_rows, grid.heads, first_of_run[plan.first_run], kv_block, tile, entries
+    )
+
+
+def _counted(starts: Int[Tensor, "runs"], lengths: Int[Tensor, "runs"]) -> Int[Tensor, "blocks"]:
+    """`start, start + 1, ..` for each run, `length` numbers each."""
+    before = lengths.cumsum(0) - lengths
+    return torch.repeat_interleave(starts - before, lengths) + torch.arange(int(lengths.sum()))
+
+
+def _shared_tiles(
+    mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device
+) -> tuple[Int[Tensor, "blocks"], Bool[Tensor, "tiles q_size kv_size"]]:
+    """The tiles of blocks without repetition, and which of them each block holds."""
+    if _depends_on_distance(mask.predicate) and not isinstance(grid.geometry.q_offset, Tensor):
+        first, which = _first_of_each(kv_block * grid.kv_size - block_row % grid.q_blocks * grid.q_size)
+        # Taken from the middle of the sequence or from its end alike: past the end, indices go on.
+        return which, _endless_tiles(mask, grid, block_row[first], kv_block[first], device)
+    found = tiles(mask, grid, block_row, kv_block, device)
+    first, which = _first_of_each(_hashes(found))
+    shared = found[first]
+    if not all(
+        torch.equal(shared[part], whole) for part, whole in zip(which.split(256), found.split(256), strict=True)
+    ):
+        shared, which = found, torch.arange(len(found))  # two tiles of one hash: 1 in 2**64 a pair
+    return which, shared if device is None else shared.to(device)
+
+
+def _endless_tiles(mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device) -> Tensor:
+    geometry = grid.geometry
+    longer = geometry.__class__(
+        geometry.batch_size,
+        grid.q_blocks * grid.q_size,
+        grid.kv_blocks * grid.kv_size,
+        geometry.q_offset,
+        geometry.kv_offset,
+        geometry.heads,
+    )
+    found = tiles(mask, grid._replace(geometry=longer), block_row, kv_block, device)
+    return found if device is None else found.to(device)
+
+
+def _depends_on_distance(predicate: Predicate) -> bool:
+    """Whether a mask is a function of key index minus query index alone, by its structure."""
+    return all(isinstance(leaf, Pattern) and leaf.depends_on_distance for leaf in leaves(predicate))
+
+
+def _first_of_each(values: Int[Tensor, "blocks"]) -> tuple[Int[Tensor, "distinct"], Int[Tensor, "blocks"]]:
+    """Where each distinct value stands first, and which of them each value is."""
+    distinct, which = torch.unique(values, return_inverse=True)
+    first = torch.full_like(distinct, len(values)).scatter_reduce(0, which, torch.arange(len(values)), "amin")
+    return first, which
+
+
+def _hashes(found: Bool[Tensor, "tiles q_size kv_size"]) -> Int[Tensor, "tiles"]:
+    flat = found.flatten(1)
+    flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 8)).contiguous()
+    words = flat.view(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, words.shape[1:], generator=generator) | 1
+    return torch.cat([(part * factors).sum(-1) for part in words.split(1024)]) if len(words) else words.sum(-1)
