@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, MistralConfig, StaticCache
 from transformers.cache_utils import Cache
 
-__all__ = ["Call", "caches", "config_of", "fill", "meaning", "padding_masks", "same"]
+__all__ = ["Call", "caches", "config_of", "equal", "fill", "meaning", "padding_masks"]
 
 
 def config_of(implementation: str, **fields: Any) -> SimpleNamespace:
@@ -39,9 +39,11 @@ def _of_row(mask: Any, row: int, queries: Tensor, keys: Tensor) -> Tensor:
     return torch.as_tensor(verdict).expand(len(queries), keys.shape[-1])
 
 
-def same(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two meanings agree, where one batch row may stand for all."""
-    return bool((ours == theirs).all())
+def equal(found: Any, wanted: Any) -> bool:
+    """Whether two masks are the same, entry by entry and in dtype."""
+    if not isinstance(found, Tensor) or not isinstance(wanted, Tensor):
+        return found is wanted is None
+    return found.dtype == wanted.dtype and torch.equal(found, wanted)
 
 
 @st.composite

@@ -64,14 +64,18 @@ class Asked:
         """The mask with its padding, bound to its extent."""
         return prepare(self.whole, self.geometry, device=self.device)
 
+    def needs_no_mask(self, local_size: int | None, *, causal: bool = False, full: bool = False) -> bool:
+        """Whether None may stand for the mask: as causal attention, or as full attention."""
+        if _is_exporting() or (local_size is not None and self.geometry.kv_length >= local_size):
+            return False
+        return (causal and self.is_plainly_causal()) or (full and self.hides_nothing())
+
     def is_plainly_causal(self) -> bool:
         """Whether SDPA without a mask, told that it is causal, surely does the same.
 
         One query then sees every key, several see the keys up to their own, counted from the first of both.
         """
         geometry, predicate = self._settled_geometry(), self.mask.predicate
-        if _is_exporting():
-            return False
         if geometry.q_length == 1:
             return hides_nothing(predicate, geometry) and self._keeps(geometry.kv_length)
         return is_top_left_causal(predicate, geometry) and self._keeps(geometry.q_length)
@@ -79,8 +83,6 @@ class Asked:
     def hides_nothing(self) -> bool:
         """Whether attention without a mask surely does the same."""
         geometry = self._settled_geometry()
-        if _is_exporting():
-            return False
         return hides_nothing(self.mask.predicate, geometry) and self._keeps(geometry.kv_length)
 
     def without_idle_padding(self) -> "Asked":

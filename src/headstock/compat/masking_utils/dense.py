@@ -23,7 +23,7 @@ def sdpa_mask(
     kv_offset: int = 0,
     mask_function: Predicate = causal_mask_function,
     attention_mask: Tensor | None = None,
-    local_size: int | None = None,  # noqa: ARG001 - what a local pattern hides is read off the pattern
+    local_size: int | None = None,
     allow_is_causal_skip: bool = True,
     allow_is_bidirectional_skip: bool = False,
     use_vmap: bool = False,  # noqa: ARG001 - a function means what `torch.vmap` says, however it is evaluated
@@ -46,7 +46,7 @@ def sdpa_mask(
         kv_offset: index of the first key.
         mask_function: what may attend to what, `(batch_idx, head_idx, q_idx, kv_idx) -> bool` of absolute indices.
         attention_mask: padding, `[batch, keys]`, zero hides; columns that it lacks hide.
-        local_size: not read.
+        local_size: the number of keys from which on a mask is always made.
         allow_is_causal_skip: whether None may stand for causal attention.
         allow_is_bidirectional_skip: whether None may stand for full attention.
         use_vmap: not read.
@@ -65,7 +65,7 @@ def sdpa_mask(
     """
     refuse_unknown("sdpa_mask", kwargs)
     asked = Asked.of((batch_size, q_length, kv_length, q_offset, kv_offset), mask_function, attention_mask, device)
-    if (allow_is_causal_skip and asked.is_plainly_causal()) or (allow_is_bidirectional_skip and asked.hides_nothing()):
+    if asked.needs_no_mask(local_size, causal=allow_is_causal_skip, full=allow_is_bidirectional_skip):
         return None
     return asked.prepared.dense().expand(batch_size, -1, -1, -1)
 
@@ -99,7 +99,7 @@ def eager_mask(
     """
     refuse_unknown("eager_mask", kwargs)
     asked = Asked.of((batch_size, q_length, kv_length, q_offset, kv_offset), mask_function, attention_mask, device)
-    if allow_is_bidirectional_skip and asked.hides_nothing():
+    if asked.needs_no_mask(kwargs.get("local_size"), full=allow_is_bidirectional_skip):
         return None
     return asked.prepared.additive(dtype).expand(batch_size, -1, -1, -1)
 

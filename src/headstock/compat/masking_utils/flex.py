@@ -8,8 +8,8 @@ from torch import Tensor
 
 from headstock.compat.masking_utils.asking import Asked, refuse_unknown
 from headstock.compat.masking_utils.functions import causal_mask_function
-from headstock.compat.masking_utils.overlays import shifted
 from headstock.masks.contract import Predicate
+from headstock.masks.geometry import offset_of
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -50,8 +50,7 @@ def flex_form(asked: Asked) -> "BlockMask":
 
     batch_size, heads, q_length, kv_length = asked.geometry.shape
     if torch.compiler.is_compiling():
-        function = shifted(asked.whole, asked.geometry.q_offset, asked.geometry.kv_offset)
-        return create_block_mask(function, batch_size, heads, q_length, kv_length, device=asked.device or "cpu")
+        return create_block_mask(_relative(asked), batch_size, heads, q_length, kv_length, device=asked.device or "cpu")
     made = asked.prepared.block_mask()
     return BlockMask.from_kv_blocks(
         _for_each(batch_size, made.kv_num_blocks),
@@ -66,3 +65,15 @@ def flex_form(asked: Asked) -> "BlockMask":
 
 def _for_each(batch_size: int, rows: Tensor | None) -> Any:
     return None if rows is None else rows.expand(batch_size, *rows.shape[1:]).contiguous()
+
+
+def _relative(asked: Asked) -> Any:
+    """A function, as dynamo asks for: of indices that count from the first query and key."""
+    mask, q_offset, kv_offset = asked.whole, asked.geometry.q_offset, asked.geometry.kv_offset
+
+    def mask_mod(batch_idx: Tensor, head_idx: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Any:
+        return mask(
+            batch_idx, head_idx, q_idx + offset_of(q_offset, batch_idx), kv_idx + offset_of(kv_offset, batch_idx)
+        )
+
+    return mask_mod

@@ -87,10 +87,8 @@ def as_mask_function(representation: MaskRepresentation) -> MaskFunction:
 
 def _may_skip(made: CausalOrDense, asked: Asked, allowed: dict[str, Any]) -> bool:
     """Whether the caller takes no mask for what the representation means by it."""
-    if made.is_causal:
-        return bool(allowed.get("allow_is_causal_skip")) and asked.is_plainly_causal()
-    one_query = asked.geometry.q_length == 1 and allowed.get("allow_is_causal_skip")
-    return bool(one_query or allowed.get("allow_is_bidirectional_skip"))
+    causal, full = (bool(allowed.get(f"allow_is_{kind}_skip")) for kind in ("causal", "bidirectional"))
+    return asked.needs_no_mask(allowed.get("local_size"), causal=causal, full=full and not made.is_causal)
 
 
 def _declares_none(name: str) -> bool:
