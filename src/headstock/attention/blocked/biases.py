@@ -158,7 +158,8 @@ class DistanceTiles(BiasTiles):
             return table[None]
         units = part.heads.query
         own = torch.tensor([unit % self.row_units for unit in units], device=table.device)
-        return table.unflatten(0, (self.row_units, self.groups)).index_select(0, own)
+        by_unit: Tensor = table.unflatten(0, (self.row_units, self.groups))
+        return by_unit.index_select(0, own)
 
     def _add(self, total: Tensor, part: Part, diagonals: Float[Tensor, "size groups distances"], begin: int) -> None:
         place = slice(begin, begin + diagonals.shape[-1])

@@ -18,7 +18,7 @@ __all__ = ["Inputs", "attention", "attention_with"]
 
 _INPUTS = (
     "Tensor query, Tensor key, Tensor value, Tensor first_block, Tensor kv_block, Tensor tile, Tensor tiles, "
-    "int[] sides, Tensor? sinks, Tensor? bias, Tensor? distances, Tensor? first_distance, Tensor? seed, "
+    "Tensor? sinks, Tensor? bias, Tensor? distances, Tensor? first_distance, Tensor? seed, "
     "float scaling, float dropout, float softcap"
 )
 
@@ -28,7 +28,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         query, key, value: [batch, heads, queries, head_dim], [batch, kv_heads, keys, head_dim or value_dim].
-        first_block, kv_block, tile, tiles, sides: a `TiledPlan`; `sides` are its four numbers.
+        first_block, kv_block, tile, tiles: a `TiledPlan`.
         sinks: a logit for each head.
         bias: what is added to the scores, four dimensions, of size 1 where it says the same.
         distances, first_distance: the same as a table by head and distance, from the first one on (for each batch row).
@@ -43,7 +43,6 @@ class Inputs(NamedTuple):
     kv_block: Tensor
     tile: Tensor
     tiles: Tensor
-    sides: list[int]
     sinks: Tensor | None
     bias: Tensor | None
     distances: Tensor | None
@@ -56,8 +55,7 @@ class Inputs(NamedTuple):
     @property
     def plan(self) -> TiledPlan:
         """The plan."""
-        q_size, kv_size, batch_rows, heads = self.sides
-        return TiledPlan(q_size, kv_size, batch_rows, heads, self.first_block, self.kv_block, self.tile, self.tiles)
+        return TiledPlan(self.first_block, self.kv_block, self.tile, self.tiles)
 
 
 class Wanted(NamedTuple):
@@ -87,7 +85,7 @@ def call_of(inputs: Inputs, bias: BiasTiles | None) -> BlockedCall:
 
 def _bias_tiles(inputs: Inputs, wanted: Wanted) -> DenseTiles | DistanceTiles | None:
     heads, kv_heads = inputs.query.shape[1], inputs.key.shape[1]
-    units = heads if inputs.sides[3] > 1 else kv_heads
+    units = heads if inputs.plan.heads > 1 else kv_heads
     if inputs.bias is not None:
         return DenseTiles(inputs.bias, heads // units, units, wants_gradient=wanted.bias)
     if inputs.distances is None or inputs.first_distance is None:

@@ -97,30 +97,26 @@ def _joined_rows(
     plan: TiledPlan, q_blocks: int, groups: int
 ) -> Iterator[tuple[int, int, tuple[int, ...], tuple[tuple[int, ...], ...]]]:
     """Rows of blocks with the same blocks, joined: (the first, how many, their blocks, the tiles of each)."""
-    first_block, kv_block, tile = plan.first_block.tolist(), plan.kv_block.tolist(), plan.tile.tolist()
-    rows = len(first_block) - 1
+    starts, ends = (each.flatten().tolist() for each in (plan.first_block[..., :-1], plan.first_block[..., 1:]))
+    kv_block, tile = plan.kv_block.tolist(), plan.tile.tolist()
+    rows = len(starts)
     row = 0
     while row < rows:
-        blocks = tuple(kv_block[first_block[row] : first_block[row + 1]])
+        blocks = tuple(kv_block[starts[row] : ends[row]])
         keys = min(len(blocks) * plan.kv_size, _MOST_KEYS)
         most = max(1, _MOST_PAIRS // max(1, groups * plan.q_size * keys))
         end = min(row + most, (row // q_blocks + 1) * q_blocks)
         last = row + 1
-        while last < end and _same_blocks(first_block, kv_block, last, blocks):
+        while last < end and tuple(kv_block[starts[last] : ends[last]]) == blocks:
             last += 1
         if blocks:
             yield (
                 row,
                 last - row,
                 blocks,
-                tuple(tuple(tile[first_block[each] : first_block[each + 1]]) for each in range(row, last)),
+                tuple(tuple(tile[starts[each] : ends[each]]) for each in range(row, last)),
             )
         row = last
-
-
-def _same_blocks(first_block: list[int], kv_block: list[int], row: int, blocks: tuple[int, ...]) -> bool:
-    start, end = first_block[row], first_block[row + 1]
-    return end - start == len(blocks) and tuple(kv_block[start:end]) == blocks
 
 
 def _spans(blocks: tuple[int, ...], kv_size: int, keys: int) -> tuple[Span, ...]:

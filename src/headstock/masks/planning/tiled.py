@@ -22,22 +22,37 @@ class TiledPlan(NamedTuple):
     """The blocks of a mask that are not empty, in compressed rows, and what the partial ones hold.
 
     Attributes:
-        q_size, kv_size: the sides of a block.
-        batch_rows, heads: how many of each are told apart: 1 where the mask says the same of all.
-        first_block: where each row of blocks begins; row number `(batch_row * heads + head) * q_blocks + q_block`.
+        first_block: where the blocks of each row of blocks begin, and after the last one where they end; of size 1 in
+            batch rows or heads where the mask says the same of all.
         kv_block: the blocks, ascending within a row.
         tile: which of `tiles` each block holds; -1: every pair is visible. Equal blocks share one.
         tiles: True = may attend; what lies past the last query or key is of no account.
     """
 
-    q_size: int
-    kv_size: int
-    batch_rows: int
-    heads: int
-    first_block: Int[Tensor, "block_rows_and_one"]
+    first_block: Int[Tensor, "batch_rows heads q_blocks_and_one"]
     kv_block: Int[Tensor, "blocks"]
     tile: Int[Tensor, "blocks"]
     tiles: Bool[Tensor, "tiles q_size kv_size"]
+
+    @property
+    def batch_rows(self) -> int:
+        """How many batch rows are told apart."""
+        return self.first_block.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """How many heads are told apart."""
+        return self.first_block.shape[1]
+
+    @property
+    def q_size(self) -> int:
+        """Queries of a block."""
+        return self.tiles.shape[1]
+
+    @property
+    def kv_size(self) -> int:
+        """Keys of a block."""
+        return self.tiles.shape[2]
 
 
 def tiled(mask: Mask, plan: BlockPlan, device: Device = None) -> TiledPlan:
@@ -50,9 +65,12 @@ def tiled(mask: Mask, plan: BlockPlan, device: Device = None) -> TiledPlan:
     partial = ~torch.repeat_interleave(plan.is_full, lengths)
     tile = torch.full_like(kv_block, _FULL)
     tile[partial], entries = _shared_tiles(mask, grid, block_row[partial], kv_block[partial], device)
-    return TiledPlan(
-        grid.q_size, grid.kv_size, grid.batch_rows, grid.heads, first_of_run[plan.first_run], kv_block, tile, entries
-    )
+    return TiledPlan(_by_rows(first_of_run[plan.first_run], grid), kv_block, tile, entries)
+
+
+def _by_rows(first: Int[Tensor, "block_rows_and_one"], grid: Grid) -> Int[Tensor, "batch_rows heads q_blocks_and_one"]:
+    row = torch.arange(grid.rows)[:, None] * grid.q_blocks
+    return first[row + torch.arange(grid.q_blocks + 1)].unflatten(0, (grid.batch_rows, grid.heads))
 
 
 def _counted(starts: Int[Tensor, "runs"], lengths: Int[Tensor, "runs"]) -> Int[Tensor, "blocks"]:
