@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 __all__ = ["Call", "caches", "config_of", "equal", "fill", "meaning", "padding_masks"]
 
 
-def config_of(implementation: str, **fields: Any) -> SimpleNamespace:
+def config_of(implementation: str, **fields: Any) -> Any:
     """What the mask functions read of a configuration."""
     config = SimpleNamespace(_attn_implementation=implementation, **fields)
     config.get_text_config = lambda: config
