@@ -18,6 +18,7 @@ from headstock.masks import (
     causal,
     padding,
     prepare,
+    sliding_window,
     to_dense,
 )
 from tests.support.masks import reads_heads
@@ -105,10 +106,16 @@ def test_a_prepared_mask_is_a_mask() -> None:
     assert prepared(0, 0, 1, 2) is False
 
 
-@pytest.mark.parametrize("mask", [None, 3, "causal", (causal(),)])
+@pytest.mark.parametrize("mask", [None, 3, (causal(),)])
 def test_what_is_no_mask_is_refused(mask: Any) -> None:
     with pytest.raises(InvalidComponent, match="a mask's predicate must be a function"):
         prepare(mask, GEOMETRY)
+
+
+def test_a_text_is_a_mask() -> None:
+    assert prepare("causal & sliding_window(2)", GEOMETRY).mask == causal() & sliding_window(2)
+    with pytest.raises(UnknownName, match=r"'casual'.*causal"):
+        prepare("casual", GEOMETRY)
 
 
 def test_repr_says_mask_and_geometry() -> None:

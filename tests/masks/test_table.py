@@ -23,6 +23,7 @@ from headstock.masks import (
     sliding_window,
     to_additive,
     to_block_mask,
+    to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
@@ -36,6 +37,7 @@ def test_the_representations_and_transformers_keys_for_them() -> None:
     assert dict[str, object](ALL_MASK_ATTENTION_FUNCTIONS) == {
         "additive": to_additive,
         "block_mask": to_block_mask,
+        "causal_or_blocks": to_causal_or_blocks,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,

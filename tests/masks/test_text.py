@@ -115,6 +115,14 @@ def test_an_unknown_pattern_is_refused_with_the_nearest_name() -> None:
         Mask.parse("causal & sliding_windw(4)")
 
 
+def test_a_text_is_not_read_while_compiling() -> None:
+    def masked(scores: torch.Tensor) -> torch.Tensor:
+        return scores.where(Mask.parse("causal")(0, 0, 0, scores), 0.0)
+
+    with pytest.raises(Exception, match="a mask's text must be read before compiling, got 'causal'; make `Mask.parse"):
+        torch.compile(masked, fullgraph=True, backend="eager")(torch.arange(4.0))
+
+
 @given(st.text(alphabet="causl_window()&|~ ,=[]0123\0\n'\"*.:", max_size=40))
 def test_any_text_is_a_mask_or_refused(text: str) -> None:
     with contextlib.suppress(HeadstockError):

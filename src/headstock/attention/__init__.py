@@ -26,6 +26,7 @@ from headstock.attention.explain import Explanation, explain
 from headstock.attention.front import attend
 from headstock.attention.layer import call_attention
 from headstock.attention.merge import merge
+from headstock.attention.packed import PackedOutput, attend_packed
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
 
@@ -44,10 +45,12 @@ __all__ = [
     "DistanceBias",
     "Explanation",
     "FunctionBias",
+    "PackedOutput",
     "ScoreBias",
     "alibi",
     "alibi_slopes",
     "attend",
+    "attend_packed",
     "call_attention",
     "check_attention",
     "contract_of",

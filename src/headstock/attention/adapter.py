@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstock.attention.contract import CORES, AttentionCore, AttentionFunction
 from headstock.attention.layer import call_attention
-from headstock.masks import Mask, PreparedMask
+from headstock.masks import MaskLike
 from headstock.registry import declare
 
 __all__ = ["table_form"]
@@ -27,7 +27,7 @@ def table_form(name: str, core: AttentionCore, *, mask: str, features: Iterable[
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        attention_mask: Tensor | Mask | PreparedMask | None,
+        attention_mask: MaskLike | None,
         *,
         scaling: float | None = None,
         dropout: float = 0.0,

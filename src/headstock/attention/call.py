@@ -10,8 +10,9 @@ from torch import Tensor
 from headstock.attention.bias.binding import bound_bias, with_heads
 from headstock.attention.request import Request
 from headstock.errors import InvalidShape
-from headstock.masks import Geometry, Mask, PreparedMask, prepare
+from headstock.masks import Geometry, MaskLike, PreparedMask, prepare
 from headstock.masks.predicate import Pattern, leaves
+from headstock.masks.torch_blocks import is_block_mask
 
 __all__ = ["Call", "bound_mask", "bound_request"]
 
@@ -30,7 +31,7 @@ class Call(NamedTuple):
 
 
 def bound_mask(
-    mask: Mask | PreparedMask | Tensor | None,
+    mask: MaskLike | None,
     query: Float[Tensor, "batch heads queries head_dim"],
     key: Float[Tensor, "batch kv_heads keys head_dim"],
     q_offset: int | Int[Tensor, "..."] | None = None,
@@ -41,12 +42,17 @@ def bound_mask(
     says otherwise. A prepared mask has an extent of its own, which must be that of the call.
 
     Raises:
-        InvalidShape: the mask does not fit the call, or `q_offset` comes with a prepared mask.
+        InvalidShape: the mask does not fit the call, or `q_offset` comes with a prepared mask or a `BlockMask`.
     """
     if mask is None:
         return None
     if isinstance(mask, PreparedMask):
         return _fitting(mask, query, key, q_offset)
+    if q_offset is not None and is_block_mask(mask):
+        raise InvalidShape(
+            f"q_offset must be left out beside a BlockMask, whose mask_mod counts from the first query, got "
+            f"{q_offset}; write the offset into mask_mod, or prepare(block_mask, Geometry(..., q_offset))"
+        )
     return prepare(mask, _extent(query, key, q_offset), device=query.device)
 
 

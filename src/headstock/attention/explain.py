@@ -1,11 +1,9 @@
 """`explain`: which implementation a call would run and why not the others, told before anything runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from headstock.attention.bias.binding import bias_of
@@ -14,25 +12,14 @@ from headstock.attention.bias.evaluation import BiasFunction
 from headstock.attention.call import bound_mask, bound_request
 from headstock.attention.choice import AUTO, RANKING, choose, reasons_against
 from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.mask_size import ROWS, bytes_of, rows_of
 from headstock.attention.request import Request, request_of
 from headstock.attention.shapes import check_inputs
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.errors import BrokenPlugin, InvalidComponent
-from headstock.masks import (
-    ALL_MASK_ATTENTION_FUNCTIONS,
-    Mask,
-    PreparedMask,
-    prepare,
-    to_additive,
-    to_causal_or_dense,
-    to_dense,
-    to_dense_or_additive,
-)
+from headstock.masks import MaskLike, PreparedMask
 
 __all__ = ["Explanation", "explain"]
-
-_ROWS = 1024
-"""Query rows of a mask that are looked at together, so that the density of a long mask takes bounded memory."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ def explain(
     key: Tensor,
     value: Tensor,
     *,
-    mask: Mask | PreparedMask | Tensor | None = None,
+    mask: MaskLike | None = None,
     implementation: str = AUTO,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -121,7 +108,7 @@ def explain(
         },
         representation,
         _density(prepared),
-        _bytes(prepared, representation, query.dtype),
+        bytes_of(prepared, representation, query.dtype),
     )
 
 
@@ -144,30 +131,5 @@ def _density(prepared: PreparedMask | None) -> float:
     if prepared is None or 0 in prepared.geometry.shape:
         return 1.0
     rows = prepared.geometry.q_length
-    parts = (_rows_of(prepared, start) for start in range(0, rows, _ROWS))
+    parts = (rows_of(prepared, start) for start in range(0, rows, ROWS))
     return round(sum(part.double().mean().item() * part.shape[2] for part in parts) / rows, 12)
-
-
-def _rows_of(prepared: PreparedMask, start: int) -> Bool[Tensor, "rows heads queries keys"]:
-    """Which pairs are visible in a few query rows; a mask that was given as a tensor exists already and is cut."""
-    if prepared.given is not None:
-        rows = prepared.given[:, :, start : start + _ROWS]
-        return rows if rows.dtype == torch.bool else rows > torch.finfo(rows.dtype).min
-    whole = prepared.geometry
-    count = min(_ROWS, whole.q_length - start)
-    part = replace(whole, q_length=count, q_offset=whole.q_offset + start)
-    return prepare(prepared.mask, part, device=prepared.device).dense()
-
-
-def _bytes(prepared: PreparedMask | None, representation: str | None, dtype: torch.dtype) -> int | None:
-    """Bytes of the representation, told from its first query rows; None for one that is not headstock's own."""
-    if prepared is None or representation in (None, "none"):
-        return 0
-    function = ALL_MASK_ATTENTION_FUNCTIONS[representation]
-    if function is to_causal_or_dense and prepared.without_tensor() is not None:
-        return 0
-    if function not in (to_additive, to_causal_or_dense, to_dense, to_dense_or_additive):
-        return None
-    first, whole = _rows_of(prepared, 0), prepared.geometry
-    numbers = function is to_additive or (prepared.is_additive and function is not to_dense)
-    return first.shape[0] * first.shape[1] * whole.q_length * whole.kv_length * (dtype.itemsize if numbers else 1)

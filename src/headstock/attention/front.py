@@ -17,7 +17,7 @@ from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
-from headstock.masks import Mask, PreparedMask
+from headstock.masks import MaskLike
 
 __all__ = ["attend"]
 
@@ -25,7 +25,7 @@ __all__ = ["attend"]
 class Options(TypedDict, total=False):
     """What the calls that ask for the output alone and those that ask for more have in common."""
 
-    mask: Mask | PreparedMask | Tensor | None
+    mask: MaskLike | None
     implementation: str
     scaling: float | None
     dropout: float
@@ -82,7 +82,7 @@ def attend(
     key: Float[Tensor, "batch kv_heads keys head_dim"],
     value: Float[Tensor, "batch kv_heads keys value_dim"],
     *,
-    mask: Mask | PreparedMask | Tensor | None = None,
+    mask: MaskLike | None = None,
     implementation: str = AUTO,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -101,8 +101,9 @@ def attend(
         query: what looks.
         key: what is looked at; its heads divide those of the query.
         value: what is weighted.
-        mask: which key each query sees: a `Mask`, a prepared mask, or a tensor that broadcasts to
-            [batch, heads, queries, keys], boolean (True = may attend) or floating (added to the scores). None: all.
+        mask: which key each query sees: a `Mask` or its text ("causal & sliding_window(512)"), a prepared mask, torch's
+            `BlockMask`, or a tensor that broadcasts to [batch, heads, queries, keys], boolean (True = may attend) or
+            floating (added to the scores). None: all.
         implementation: a name of `interface`, or "auto" for the fastest that honours the call.
         scaling: factor of the scores; 1 / sqrt(head_dim) by default.
         dropout: probability with which a weight is dropped, in training and out of it.

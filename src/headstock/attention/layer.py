@@ -14,7 +14,7 @@ from headstock.attention.keywords import mask_from_facts, own_keywords, read_key
 from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
-from headstock.masks import Mask, PreparedMask
+from headstock.masks import MaskLike
 
 __all__ = ["call_attention"]
 
@@ -26,7 +26,7 @@ def call_attention(
     query: Float[Tensor, "batch heads queries head_dim"],
     key: Float[Tensor, "batch kv_heads keys head_dim"],
     value: Float[Tensor, "batch kv_heads keys value_dim"],
-    mask: Mask | PreparedMask | Tensor | None,
+    mask: MaskLike | None,
     *,
     scaling: float | None = None,
     dropout: float = 0.0,

@@ -1,6 +1,6 @@
 """Masks, written once: predicates of four indices, their algebra, and every representation of the one predicate."""
 
-from headstock.masks.contract import CausalOrDense, Predicate
+from headstock.masks.contract import CausalOrBlocks, CausalOrDense, MaskLike, Predicate
 from headstock.masks.drawing import Drawing, draw
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
@@ -20,10 +20,12 @@ from headstock.masks.patterns import (
     tree,
 )
 from headstock.masks.planning import BlockPlan, plan
+from headstock.masks.planning.tiled import TiledPlan
 from headstock.masks.prepared import PreparedMask, prepare
 from headstock.masks.representations import (
     to_additive,
     to_block_mask,
+    to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
@@ -45,14 +47,17 @@ __all__ = [
     "ALL_MASK_PATTERNS",
     "AttentionMaskInterface",
     "BlockPlan",
+    "CausalOrBlocks",
     "CausalOrDense",
     "Drawing",
     "Geometry",
     "KernelWindow",
     "Mask",
+    "MaskLike",
     "MaskPatternInterface",
     "Predicate",
     "PreparedMask",
+    "TiledPlan",
     "Varlen",
     "bidirectional",
     "blockwise",
@@ -71,6 +76,7 @@ __all__ = [
     "sliding_window",
     "to_additive",
     "to_block_mask",
+    "to_causal_or_blocks",
     "to_causal_or_dense",
     "to_dense",
     "to_dense_or_additive",

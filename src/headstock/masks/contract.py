@@ -1,14 +1,17 @@
 """The words of this package: what a predicate is, what a representation is, what each answers."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
     from headstock.masks.geometry import Geometry
     from headstock.masks.mask import Mask
+    from headstock.masks.planning.tiled import TiledPlan
     from headstock.masks.prepared import PreparedMask
 
 #: One index, or a tensor of them: 0-dim under `torch.vmap`, any broadcastable shape otherwise.
@@ -20,6 +23,10 @@ Verdict: TypeAlias = Any
 #: `(batch_idx, head_idx, q_idx, kv_idx) -> bool` of absolute indices, with scalar meaning.
 Predicate: TypeAlias = Callable[[Index, Index, Index, Index], Verdict]
 
+#: What stands for a mask wherever one is taken: a mask, one that is prepared, its text, a function of four indices, a
+#: tensor of what may be attended to or of what is added to the scores, and torch's `BlockMask`.
+MaskLike: TypeAlias = Union["Mask", "PreparedMask", str, Predicate, Tensor, "BlockMask"]
+
 Device: TypeAlias = torch.device | str | None
 
 
@@ -28,6 +35,14 @@ class CausalOrDense(NamedTuple):
 
     attention_mask: Tensor | None
     is_causal: bool
+
+
+class CausalOrBlocks(NamedTuple):
+    """What block-sparse attention takes: the blocks to compute, or none and `is_causal`; and what to add to scores."""
+
+    blocks: "TiledPlan | None"
+    is_causal: bool
+    bias: Tensor | None = None
 
 
 class MaskRepresentation(Protocol):

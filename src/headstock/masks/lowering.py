@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
-from headstock.masks.contract import CausalOrDense, Device, Index, Predicate, Verdict
+from headstock.masks.contract import CausalOrBlocks, CausalOrDense, Device, Index, MaskLike, Predicate, Verdict
 from headstock.masks.evaluation import check_geometry, device_of, evaluate
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
@@ -16,8 +16,11 @@ from headstock.masks.mask import Mask
 from headstock.masks.node import text_of_value
 from headstock.masks.packing import varlen_of
 from headstock.masks.planning import BlockPlan, plan
+from headstock.masks.planning.in_graph import tiled_in_graph
+from headstock.masks.planning.tiled import TiledPlan, tiled
 from headstock.masks.planning.torch_form import block_mask_of
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
+from headstock.masks.torch_blocks import is_block_mask, mask_of_blocks
 from headstock.masks.varlen import Varlen
 from headstock.masks.windows import KernelWindow, window_of
 
@@ -42,13 +45,14 @@ class Lowering:
         self._kept: dict[Any, Any] = {}
 
     @classmethod
-    def of(cls, mask: "Mask | Lowering | Predicate | Tensor", geometry: Geometry, device: Device = None) -> Self:
+    def of(cls, mask: "MaskLike | Lowering", geometry: Geometry, device: Device = None) -> Self:
         """Bind `mask` to `geometry`; one that is bound to it already is returned as it is.
 
         Raises:
             InvalidShape: the mask's tensors do not fit the geometry, or a prepared mask was made for another one.
             InvalidComponent: `mask` is neither a mask, nor a tensor, nor a function of four indices.
-            UnsupportedFeature: the mask's tensors lie on several devices.
+            InvalidConfig, UnknownName: as `Mask.parse` of a text.
+            UnsupportedFeature: the mask's tensors lie on several devices, or a text while compiling.
         """
         if isinstance(mask, cls):
             if mask.geometry is not geometry and mask.geometry != geometry:
@@ -57,11 +61,23 @@ class Lowering:
                     "prepare it again"
                 )
             return mask
+        if isinstance(mask, str):
+            mask = Mask.parse(mask)
+        if is_block_mask(mask):
+            return cls._of_blocks(cast("BlockMask", mask), geometry)
         if isinstance(mask, Tensor):
             return cls(check_given(mask, geometry), geometry, mask.device)
-        mask = mask if isinstance(mask, Mask) else Mask(mask)
+        mask = mask if isinstance(mask, Mask) else Mask(cast("Predicate", mask))
         check_geometry(mask, geometry)
         return cls(mask, geometry, device_of(mask, geometry, device))
+
+    @classmethod
+    def _of_blocks(cls, block_mask: "BlockMask", geometry: Geometry) -> Self:
+        lowering = cls(mask_of_blocks(block_mask, geometry), geometry, block_mask.kv_num_blocks.device)
+        q_size, kv_size = block_mask.BLOCK_SIZE
+        for size in ((q_size, kv_size), q_size if q_size == kv_size else None):
+            lowering._kept["block_mask", size] = block_mask
+        return lowering
 
     @property
     def geometry(self) -> Geometry:
@@ -124,11 +140,30 @@ class Lowering:
             ("plan", block_size), lambda: plan(self.mask, self._geometry, block_size, device=self._device)
         )
 
+    def tiled_plan(self, block_size: int = 128) -> TiledPlan:
+        """The plan with the entries of its partial blocks."""
+        return self._keep(("tiled_plan", block_size), lambda: self._tiled_plan(block_size))
+
+    def causal_or_blocks(self, dtype: torch.dtype | None = None) -> CausalOrBlocks:
+        """See `to_causal_or_blocks`."""
+        if self._values is not None:
+            values = self._values if dtype is None else self.additive(dtype)
+            shown = Mask(Given(~hidden_of(self._values), self._geometry))
+            return CausalOrBlocks(Lowering(shown, self._geometry, self._device).tiled_plan(), False, values)
+        known = self.without_tensor()
+        if known is not None:
+            return CausalOrBlocks(None, known.is_causal)
+        return CausalOrBlocks(self.tiled_plan(), False)
+
     def block_mask(self, block_size: int | tuple[int, int] = 128) -> "BlockMask":
         """See `to_block_mask`."""
         return self._keep(
             ("block_mask", block_size), lambda: block_mask_of(self.mask, self.plan(block_size), self._device)
         )
+
+    def known_block_mask(self, block_size: int | tuple[int, int] = 128) -> "BlockMask | None":
+        """The `BlockMask` of such blocks, if one was given or made already."""
+        return cast("BlockMask | None", self._kept.get(("block_mask", block_size)))
 
     def varlen(self) -> Varlen:
         """See `to_varlen`."""
@@ -154,6 +189,11 @@ class Lowering:
             f"a mask must be written as patterns to become {what}, got a tensor, {text_of_value(self._source)}; "
             "say it as a Mask, such as `causal() & documents(ids)`"
         )
+
+    def _tiled_plan(self, block_size: int) -> TiledPlan:
+        if torch.compiler.is_compiling():
+            return tiled_in_graph(self.mask, self._geometry, block_size, self._device)
+        return tiled(self.mask, self.plan(block_size), self._device)
 
     def _dense(self) -> Tensor:
         if isinstance(self._source, Tensor):

@@ -82,6 +82,7 @@ class Mask:
         Raises:
             InvalidConfig: the text is none of this, or a pattern refuses its arguments.
             UnknownName: `patterns` (None: the shared `ALL_MASK_PATTERNS`) has no such name.
+            UnsupportedFeature: while compiling.
 
         >>> Mask.parse("causal & (sliding_window(512) | first_tokens(4))")
         causal() & (sliding_window(size=512) | first_tokens(count=4))

@@ -7,10 +7,12 @@ from jaxtyping import Bool, Int, Int32
 from torch import Tensor
 
 from headstock.errors import UnsupportedFeature
+from headstock.masks.contract import Predicate
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.predicate import Band, patterns_of
 from headstock.masks.segments import Parts, parts_of, told
+from headstock.masks.sequences import Places, Within
 from headstock.masks.tracing import is_readable
 from headstock.masks.varlen import Varlen
 from headstock.masks.windows import KernelWindow, Span, shared_window, window_of_lengths
@@ -28,15 +30,13 @@ def varlen_of(mask: Mask, geometry: Geometry, device: torch.device | None) -> Va
             f"the tokens of all batch rows must be at most {_LARGEST} to have {_WHAT} in int32, got "
             f"{geometry.batch_size} rows of {max(geometry.q_length, geometry.kv_length)}; pack fewer rows at once"
         )
-    parts = parts_of(mask.predicate, geometry, _WHAT)
-    if isinstance(geometry.q_offset, Tensor) or isinstance(geometry.kv_offset, Tensor) or parts.labelled or parts.kept:
-        window: KernelWindow | str = ""
-    else:
-        window = window_of_lengths(
-            parts.band, geometry.q_offset, geometry.q_length, geometry.kv_offset, geometry.kv_length
-        )
-    if isinstance(window, KernelWindow):
-        return _of_whole_rows(window, geometry, device)
+    parts = parts_of(*_within(mask, geometry), _WHAT)
+    q_offset, kv_offset = geometry.q_offset, geometry.kv_offset
+    without_values = not (isinstance(mask.predicate, Within) or parts.labelled or parts.kept)
+    if without_values and not isinstance(q_offset, Tensor) and not isinstance(kv_offset, Tensor):
+        window = window_of_lengths(parts.band, q_offset, geometry.q_length, kv_offset, geometry.kv_length)
+        if isinstance(window, KernelWindow):
+            return _of_whole_rows(window, geometry, device)
     _check_readable(mask, geometry)
     return _of_values(mask, parts, geometry, device)
 
@@ -68,10 +68,9 @@ class _Tokens(NamedTuple):
     labels: Int[Tensor, "tokens labels"]
 
     @classmethod
-    def of(cls, parts: Parts, index: Int[Tensor, "rows length"], batch_size: int, *, keys: bool) -> Self:
+    def of(cls, parts: Parts, places: Places, *, keys: bool) -> Self:
         """Those that may be seen, or see; the first label is the batch row."""
-        index = index.expand(batch_size, -1)
-        batch_idx = torch.arange(batch_size, device=index.device)[:, None].expand_as(index)
+        batch_idx, index = places
         labels = [batch_idx, *parts.labels(batch_idx, index)]
         kept = (parts.keeps_key if keys else parts.keeps)(batch_idx, index).flatten()
         tokens = cls(
@@ -149,8 +148,8 @@ class _Packed(NamedTuple):
 
 
 def _of_values(mask: Mask, parts: Parts, geometry: Geometry, device: torch.device | None) -> Varlen:
-    queries = _Tokens.of(parts, geometry.q_idx(device), geometry.batch_size, keys=False)
-    keys = _Tokens.of(parts, geometry.kv_idx(device), geometry.batch_size, keys=True)
+    q_places, kv_places = _places(mask, geometry, device)
+    queries, keys = _Tokens.of(parts, q_places, keys=False), _Tokens.of(parts, kv_places, keys=True)
     packed = _Packed.of(mask, queries, keys)
     window = packed.window(parts.band)
     if isinstance(window, str):
@@ -174,6 +173,23 @@ def _of_values(mask: Mask, parts: Parts, geometry: Geometry, device: torch.devic
     )
 
 
+def _within(mask: Mask, geometry: Geometry) -> tuple[Predicate, Geometry]:
+    """The predicate that holds for positions in sequences, and an extent that has them all."""
+    if not isinstance(mask.predicate, Within):
+        return mask.predicate, geometry
+    most = geometry.q_length + geometry.kv_length
+    return mask.predicate.predicate, Geometry(mask.predicate.sequences, most, most)
+
+
+def _places(mask: Mask, geometry: Geometry, device: torch.device | None) -> tuple[Places, Places]:
+    """The batch row and the absolute index of queries and keys, `[batch, length]`."""
+    rows = torch.arange(geometry.batch_size, device=device)[:, None]
+    queries, keys = (each.expand(len(rows), -1) for each in (geometry.q_idx(device), geometry.kv_idx(device)))
+    if isinstance(mask.predicate, Within):
+        return mask.predicate.queries.at(queries), mask.predicate.keys.at(keys)
+    return Places(rows.expand_as(queries), queries), Places(rows.expand_as(keys), keys)
+
+
 def _matching(
     mask: Mask, queries: Int[Tensor, "q_runs labels"], keys: Int[Tensor, "k_runs labels"]
 ) -> Int[Tensor, " q_runs"]:
@@ -182,7 +198,7 @@ def _matching(
     Raises:
         UnsupportedFeature: one side has several runs that the other one asks for.
     """
-    codes = torch.unique(torch.cat([queries, keys]), dim=0, return_inverse=True)[1]
+    codes = _codes(torch.cat([queries, keys]))
     q_code, k_code = codes.split([len(queries), len(keys)])
     total = len(codes)
     in_queries, in_keys = torch.bincount(q_code, minlength=total), torch.bincount(k_code, minlength=total)
@@ -195,6 +211,16 @@ def _matching(
     run = torch.full_like(in_keys, -1)
     run[k_code] = torch.arange(len(k_code), device=run.device)
     return run[q_code]
+
+
+def _codes(labels: Int[Tensor, "runs labels"]) -> Int[Tensor, " runs"]:
+    """One number for each combination of labels, below the number of runs."""
+    codes = torch.zeros_like(labels[:, 0])
+    # Columns sort faster than rows.
+    for column in labels.unbind(1):
+        values, found = torch.unique(column, return_inverse=True)
+        codes = torch.unique(codes * len(values) + found, return_inverse=True)[1]
+    return codes
 
 
 def _cumulative(runs: _Runs) -> Int32[Tensor, " sequences_and_one"]:

@@ -11,6 +11,7 @@ from headstock.masks.node import name_of
 from headstock.masks.representations import (
     to_additive,
     to_block_mask,
+    to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
@@ -60,6 +61,7 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
     builtins={
         "additive": to_additive,
         "block_mask": to_block_mask,
+        "causal_or_blocks": to_causal_or_blocks,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
         "dense_or_additive": to_dense_or_additive,
@@ -104,13 +106,13 @@ class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRES
     """Mask representations by name: functions `(mask, geometry, *, dtype, device)`, exact or refused.
 
     `dense`, `additive`, `dense_or_additive` and `causal_or_dense` are tensors, `block_mask` is torch's, `plan` the
-    blocks that are not empty, `varlen` packed sequences, `window` a kernel's own arguments. transformers' names for its
-    attention functions stand for what these take.
+    blocks that are not empty, `causal_or_blocks` these with the entries of the partial ones, `varlen` packed sequences,
+    `window` a kernel's own arguments. transformers' names for its attention functions stand for what these take.
 
     >>> names = AttentionMaskInterface()
     >>> sorted(name for name in names if not name.startswith("flash"))  # doctest: +NORMALIZE_WHITESPACE
-    ['additive', 'block_mask', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager', 'flex_attention', 'plan',
-     'sdpa', 'varlen', 'window']
+    ['additive', 'block_mask', 'causal_or_blocks', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager',
+     'flex_attention', 'plan', 'sdpa', 'varlen', 'window']
     >>> names["flash_attention_2"] is names["varlen"]
     True
     """

@@ -4,7 +4,9 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from headstock.errors import InvalidConfig
+import torch
+
+from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.masks.mask import Mask
 
 __all__ = ["parse_mask"]
@@ -30,7 +32,12 @@ def parse_mask(
     Raises:
         InvalidConfig: the text is none of this; what is wrong is shown where it stands.
         UnknownName: there is no pattern of that name.
+        UnsupportedFeature: while compiling.
     """
+    if torch.compiler.is_compiling():
+        raise UnsupportedFeature(
+            f"a mask's text must be read before compiling, got {text!r}; make `Mask.parse(text)` outside of it"
+        )
     try:
         line = _one_line(text)
         return _Reader(line, patterns, values or {}).mask(_parsed(line))
