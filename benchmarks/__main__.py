@@ -12,7 +12,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from benchmarks import attention, checkpointing, conv1d, generation, imports, lookup, models, rotation
+from benchmarks import attention, checkpointing, conv1d, generation, imports, lookup, masks, models, rotation
 from benchmarks.compare import Result, Settings, table
 from benchmarks.record import environment, write
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "lookup": lookup.run,
     "conv1d": conv1d.run,
     "attention": attention.run,
+    "masks": masks.run,
     "checkpointing": checkpointing.run,
     "models": models.run,
     "generation": generation.run,

@@ -86,7 +86,11 @@ def check_block_mask(case: Case, block_size: Any) -> None:
     assert not (partial & full).any()
     assert not (full & ~wanted_full).any()
     assert not ((wanted_partial | wanted_full) & ~(partial | full)).any()
-    function, indices = found.mask_mod, [torch.arange(size) for size in geometry.shape]
+    indices = [torch.arange(size) for size in geometry.shape]
+
+    def function(*at: Tensor) -> Tensor:  # torch.vmap takes no bool, which a plain function may return
+        return torch.as_tensor(found.mask_mod(*at))
+
     for dim in (3, 2, 1, 0):
         function = torch.vmap(function, in_dims=tuple(0 if each == dim else None for each in range(4)))
     assert torch.equal(function(*indices), dense)
@@ -122,7 +126,7 @@ def check_round_trips(case: Case, block_size: Any) -> None:
             assert torch.equal(getattr(found, part), getattr(wanted, part))
 
 
-FEW, MANY = settings(max_examples=40), settings(max_examples=400)
+FEW, MANY = settings(max_examples=30), settings(max_examples=400)
 small, wide = deep_cases(**SMALL), deep_cases(**WIDE)
 named = deep_cases(functions=False, **WIDE)
 
@@ -146,7 +150,7 @@ def test_block_masks_say_what_the_predicate_says(case: Case, block_size: Any) ->
 
 
 @given(named, block_sizes())
-@FEW
+@settings(max_examples=15)
 def test_text_and_data_give_equal_masks_with_equal_plans(case: Case, block_size: Any) -> None:
     check_round_trips(case, block_size)
 

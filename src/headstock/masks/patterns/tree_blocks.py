@@ -37,9 +37,7 @@ class TreeBlocks:
         q_place = _blocked(begin.gather(1, queries), grid.q_size)
         kv_place, kv_end = (_blocked(each.gather(1, keys), grid.kv_size) for each in (begin, end))
         after = kv_place.amax(-1)[:, None] <= q_place.amin(-1)[..., None]
-        self._levels = [Truth(after & (q_place.amax(-1)[..., None] < kv_end.amin(-1)[:, None]), some)]
-        while max(self._levels[-1].possible.shape[1:]) > 1:
-            self._levels.append(_pooled(self._levels[-1]))
+        self._levels = {0: Truth(after & (q_place.amax(-1)[..., None] < kv_end.amin(-1)[:, None]), some)}
 
     def judge(self, batch_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth | None:
         """What boxes hold; None where they are none of these."""
@@ -58,6 +56,8 @@ class TreeBlocks:
             if not (bool((box * side + start == idx.low).all()) and bool((end == idx.high).all())):
                 return None
             boxes.append(box)
+        if level not in self._levels:
+            self._levels[level] = _pooled(self._levels[0], 1 << level)
         known = self._levels[level]
         return Truth(known.sure[row, boxes[0], boxes[1]], known.possible[row, boxes[0], boxes[1]])
 
@@ -72,13 +72,13 @@ def _level(width: int, size: int) -> int:
     return (-(-width // size) - 1).bit_length()
 
 
-def _pooled(finer: Truth) -> Truth:
-    """Squares of two by two."""
-    short = [size % 2 for size in finer.possible.shape[:0:-1]]
-    margin = (0, short[0], 0, short[1])
+def _pooled(blocks: Truth, side: int) -> Truth:
+    """Squares of `side` by `side` blocks."""
+    (q_blocks, kv_blocks) = blocks.possible.shape[1:]
+    margin = (0, -kv_blocks % side, 0, -q_blocks % side)
     sure, possible = (
-        pad(part, margin, value=value).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-        for part, value in ((finer.sure, True), (finer.possible, False))
+        pad(part, margin, value=value).unflatten(2, (-1, side)).unflatten(1, (-1, side))
+        for part, value in ((blocks.sure, True), (blocks.possible, False))
     )
     return Truth(sure.all(4).all(2), possible.any(4).any(2))
 

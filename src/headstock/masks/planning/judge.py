@@ -66,6 +66,7 @@ class Judge:
         self._grid = grid
         self._tables = Tables()
         self._forms: dict[int, Judging] = {}
+        self._bands: dict[int, Band | None] = {}
 
     def __call__(self, boxes: Boxes, grid: Grid) -> Truth:
         """The verdict on each box."""
@@ -74,17 +75,16 @@ class Judge:
     def of(self, indices: IndexBoxes, shape: tuple[int, ...]) -> Truth:
         """The verdict on ranges of indices that broadcast to `shape`."""
         indices.batch_idx.note_use, indices.head_idx.note_use = self._batch_was_read, self._head_was_read
-        with IntervalIndexing(self._tables):
-            verdict = self._judge(self._predicate, indices)
+        verdict = self._judge(self._predicate, indices)
         return Truth(verdict.sure.expand(shape), verdict.possible.expand(shape))
 
     @property
     def is_tight(self) -> bool:
         """Whether no verdict on a box can be less than what its pairs say, as far as structure tells."""
-        return not self.guessed and is_tight(self._predicate, self._form)
+        return not self.guessed and is_tight(self._predicate, lambda pattern: self._forms.get(id(pattern), pattern))
 
     def _judge(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
-        band = band_of(predicate)
+        band = self._band(predicate)
         if band is not None:
             return in_band(band, indices)
         if isinstance(predicate, Negation):
@@ -98,20 +98,18 @@ class Judge:
         if _contradicts(junction):
             return as_truth(not everything)
         # Bands are joined before they are judged: each may touch a box that their intersection misses.
-        banded = [each for each in junction.operands if band_of(each) is not None]
+        banded = [each for each in junction.operands if self._band(each) is not None]
         joined = band_of(type(junction)(tuple(banded))) if len(banded) > 1 else None
         verdicts = [in_band(joined, indices)] if joined is not None else []
-        rest = [each for each in junction.operands if joined is None or band_of(each) is None]
+        rest = [each for each in junction.operands if joined is None or self._band(each) is None]
         verdicts += [self._judge(each, indices) for each in rest]
         return reduce(type(junction).join, verdicts)
 
     def _leaf(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
         try:
-            if isinstance(predicate, Pattern):
-                form = self._form(predicate)
-                self.guessed |= not form.judges_tightly
-                return as_truth(form.judge(*indices))
-            return as_truth(predicate(*indices))
+            asked = self._form(predicate).judge if isinstance(predicate, Pattern) else predicate
+            with IntervalIndexing(self._tables):
+                return as_truth(asked(*indices))
         except Exception:  # noqa: BLE001 -- whatever a function does with an interval, entries decide
             self.guessed = self.reads_batch = self.reads_heads = True
             return Truth(torch.tensor(False), torch.tensor(True))
@@ -119,8 +117,15 @@ class Judge:
     def _form(self, pattern: Pattern) -> Judging:
         """The pattern as this plan asks it, made once."""
         if id(pattern) not in self._forms:
-            self._forms[id(pattern)] = pattern.for_plan(self._grid)
+            self._forms[id(pattern)] = form = pattern.for_plan(self._grid)
+            self.guessed |= not form.judges_tightly
         return self._forms[id(pattern)]
+
+    def _band(self, predicate: Predicate) -> Band | None:
+        """The band that a part of the mask is, looked up once."""
+        if id(predicate) not in self._bands:
+            self._bands[id(predicate)] = band_of(predicate)
+        return self._bands[id(predicate)]
 
     def _batch_was_read(self) -> None:
         self.reads_batch = True

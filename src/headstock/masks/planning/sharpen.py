@@ -58,6 +58,12 @@ class _Parts(NamedTuple):
         parts = _Parts(owner, q_low, q_high, kv_low, kv_high)
         return parts.where((q_low <= q_high) & (kv_low <= kv_high))
 
+    def one_of_each(self) -> "_Parts":
+        """The first part of each block."""
+        begins = torch.ones_like(self.owner, dtype=torch.bool)
+        begins[1:] = self.owner[1:] != self.owner[:-1]
+        return self.where(begins)
+
     @property
     def is_pair(self) -> Bool[Tensor, "parts"]:
         """Whether a part is one query and one key."""
@@ -92,12 +98,16 @@ class _Search:
 
 
 def sharpen(judge: Judge, boxes: Boxes, grid: Grid) -> Sharpened:
-    """Look at the corners of blocks and then at ever smaller parts, until each holds a visible and a hidden pair."""
+    """Look at corners, then at ever smaller parts, until each block holds a visible and a hidden pair or has ended."""
     indices = index_boxes(boxes, grid)
     owner = torch.arange(len(boxes.row))
     whole = _Parts(owner, indices.q_idx.low, indices.q_idx.high, indices.kv_idx.low, indices.kv_idx.high)
     search = _Search(judge, indices)
     search.look(whole.corners())
+    parts = whole.where(~search.known)
+    while len(parts.owner):  # one part of each block first: more is needed only where there is no such pair
+        parts = search.look(parts.cut()).one_of_each()
+        parts = parts.where(~parts.is_pair)
     parts = whole.where(~search.known)
     most = max(_FEWEST, _SHARE * len(owner))
     while 0 < len(parts.owner) <= most:
