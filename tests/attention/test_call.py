@@ -3,16 +3,18 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 
-from headstock import attend
+from headstock import attend, explain
+from headstock.attention import ALL_ATTENTION_FUNCTIONS, call_attention
 from headstock.attention.call import bound_mask
-from headstock.errors import InvalidShape
-from headstock.masks import Geometry, Mask, causal, padding, prepare
+from headstock.errors import InvalidConfig, InvalidShape, UnknownName
+from headstock.masks import Geometry, Mask, MaskLike, causal, padding, prepare, sliding_window
 
 QUERY, KEY = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 5, 8)
 
 
-def _dense(mask: Mask | Tensor, query: Tensor, key: Tensor, q_offset: int | Tensor | None = None) -> Tensor:
+def _dense(mask: MaskLike, query: Tensor, key: Tensor, q_offset: int | Tensor | None = None) -> Tensor:
     bound = bound_mask(mask, query, key, q_offset)
     assert bound is not None
     return bound.dense()
@@ -98,3 +100,39 @@ def test_a_mask_tensor_that_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(InvalidShape, match=text):
             attend(QUERY, KEY, KEY, mask=mask)
+
+
+TEXT = "causal & sliding_window(2)"
+BLOCKS = create_block_mask(lambda b, h, i, j: (j <= i + 2) & (j > i), None, None, 3, 5, device="cpu", BLOCK_SIZE=2)
+
+
+@pytest.mark.parametrize("mask", [TEXT, BLOCKS], ids=["text", "BlockMask"])
+def test_a_text_and_a_block_mask_stand_for_a_mask_in_every_way_in(mask: MaskLike) -> None:
+    meant = causal() & sliding_window(2)
+    expected = attend(QUERY, KEY, KEY, mask=meant, implementation="eager")
+    assert torch.equal(attend(QUERY, KEY, KEY, mask=mask, implementation="eager"), expected)
+    output, _ = call_attention(ALL_ATTENTION_FUNCTIONS, "eager", None, QUERY, KEY, KEY, mask)
+    assert torch.equal(output.transpose(1, 2), expected)
+    assert explain(QUERY, KEY, KEY, mask=mask).density == explain(QUERY, KEY, KEY, mask=meant).density == 6 / 15
+    table_form = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    torch.testing.assert_close(table_form(None, QUERY, KEY, KEY, mask)[0].transpose(1, 2), expected)
+
+
+def test_an_offset_shifts_a_text_and_is_refused_beside_a_block_mask() -> None:
+    assert _dense(TEXT, QUERY, KEY, 0)[0, 0].sum(-1).tolist() == [1, 2, 2]
+    with pytest.raises(
+        InvalidShape, match="q_offset must be left out beside a BlockMask, whose mask_mod counts from the"
+    ):
+        bound_mask(BLOCKS, QUERY, KEY, 2)
+
+
+def test_a_text_that_says_no_mask_is_refused() -> None:
+    with pytest.raises(UnknownName, match="'casual'"):
+        attend(QUERY, KEY, KEY, mask="casual")
+    with pytest.raises(InvalidConfig, match=r"must join patterns by &, \| and ~"):
+        attend(QUERY, KEY, KEY, mask="causal &")
+
+
+def test_a_block_mask_of_another_extent_is_refused() -> None:
+    with pytest.raises(InvalidShape, match=r"a BlockMask must be .* of \[2, 4, 5, 5\], got \[1, 1, 3, 5\]"):
+        attend(KEY.repeat(1, 2, 1, 1), KEY, KEY, mask=BLOCKS)

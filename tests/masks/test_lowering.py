@@ -1,5 +1,7 @@
 """A mask in its geometry: every representation, from predicates and from tensors, and the rows left empty."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +13,8 @@ from headstock.masks import (
     Geometry,
     bidirectional,
     causal,
+    evaluation,
+    lowering,
     padding,
     prepare,
     sliding_window,
@@ -39,6 +43,27 @@ def test_empty_rows_are_those_that_see_no_key(case: Case) -> None:
         assert not bool(expected.any())
     else:
         assert torch.equal(empty.expand(expected.shape), expected)
+
+
+def test_empty_rows_of_a_long_mask_are_found_without_all_of_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def counted(b: Any, h: Any, i: Any, j: Any) -> Any:
+        verdict = (j > i + 1) & (j < 40)
+        sizes.append(verdict.numel())
+        return verdict
+
+    expected = torch.arange(50) >= 38
+    for module in (evaluation, lowering):
+        monkeypatch.setattr(module, "MANY_ENTRIES", 500)
+    prepared = prepare(counted, Geometry(1, 50, 100))
+    for _ in range(2):
+        empty = prepared.empty_rows()
+        assert empty is not None
+        assert torch.equal(empty[0, 0], expected)
+        assert max(sizes) <= 500
+        prepared.dense()
+        sizes[:] = [0]
 
 
 def test_rows_that_the_structure_never_leaves_empty_cost_nothing() -> None:

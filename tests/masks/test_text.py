@@ -119,7 +119,7 @@ def test_a_text_is_not_read_while_compiling() -> None:
     def masked(scores: torch.Tensor) -> torch.Tensor:
         return scores.where(Mask.parse("causal")(0, 0, 0, scores), 0.0)
 
-    with pytest.raises(Exception, match="a mask's text must be read before compiling, got 'causal'; make `Mask.parse"):
+    with pytest.raises(Exception, match=r"a mask's text must be read before compiling, got 'causal'; make `Mask.parse"):
         torch.compile(masked, fullgraph=True, backend="eager")(torch.arange(4.0))
 
 

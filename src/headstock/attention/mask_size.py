@@ -14,6 +14,7 @@ from headstock.masks import (
     prepare,
     to_additive,
     to_block_mask,
+    to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
     to_dense_or_additive,
@@ -50,6 +51,9 @@ def bytes_of(prepared: PreparedMask | None, representation: str | None, dtype: t
     function = ALL_MASK_ATTENTION_FUNCTIONS[representation]
     if function in _SPARSE:
         return _SPARSE[function](prepared)
+    if function is to_causal_or_blocks:
+        blocks, _, values = prepared.causal_or_blocks(dtype)
+        return _total((*(blocks or ()), values))
     if function is to_causal_or_dense and prepared.without_tensor() is not None:
         return 0
     if function not in (to_additive, to_causal_or_dense, to_dense, to_dense_or_additive):

@@ -27,8 +27,11 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
         InvalidShape: a function does not return (output [batch, queries, heads, head_dim], weights).
         UnsupportedFeature: it does not return the weights that it says it honours.
     """
-    own = EMPTY_ROWS in chosen.contract.features
-    empty = None if call.mask is None or own else call.mask.empty_rows()
+    empty = None
+    if call.mask is not None and EMPTY_ROWS not in chosen.contract.features:
+        # Made first and kept: where it is dense, it says which rows are empty.
+        call.mask.lower(chosen.contract.mask, dtype=call.query.dtype)
+        empty = call.mask.empty_rows()
     if chosen.contract.core is None:
         result = _run_function(chosen, module, call, empty)
     else:

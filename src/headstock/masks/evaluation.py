@@ -1,6 +1,7 @@
 """A mask at every quadruple of a geometry: patterns by broadcasting, plain functions as their scalar meaning says."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -15,6 +16,9 @@ from headstock.masks.indices import Indices, indices_of
 from headstock.masks.mask import Mask
 from headstock.masks.predicate import Junction, Negation, Pattern, patterns_of
 from headstock.masks.tracing import is_known
+
+MANY_ENTRIES = 2**26
+"""Entries of a mask, of one batch row and head, that may exist at once where they are but looked through."""
 
 
 def device_of(mask: Mask, geometry: Geometry, device: Device) -> torch.device | None:
@@ -56,6 +60,19 @@ def evaluate(
             (geometry.batch_size, 1, geometry.q_length, geometry.kv_length), dtype=torch.bool, device=device
         )
     return evaluate_at(mask.predicate, lambda: indices_of(geometry, device))
+
+
+def hidden_rows(
+    mask: Mask, geometry: Geometry, device: torch.device | None = None
+) -> Bool[Tensor, "rows heads queries"]:
+    """True for a query that sees no key; of a mask with many entries only some exist at a time."""
+    length = geometry.q_length
+    step = max(MANY_ENTRIES // geometry.kv_length, 1) if is_known(geometry.kv_length > 0) else length
+    if not is_known(length > step):
+        return ~evaluate(mask, geometry, device).expand(-1, -1, length, -1).any(-1)
+    starts = range(0, length, step)
+    parts = [replace(geometry, q_length=min(step, length - at), q_offset=geometry.q_offset + at) for at in starts]
+    return torch.cat([hidden_rows(mask, part, device) for part in parts], -1)
 
 
 def evaluate_at(predicate: Predicate, make: Callable[[], Indices]) -> Bool[Tensor, "rows heads queries keys"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.masks.contract import CausalOrBlocks, CausalOrDense, Device, Index, MaskLike, Predicate, Verdict
-from headstock.masks.evaluation import check_geometry, device_of, evaluate
+from headstock.masks.evaluation import MANY_ENTRIES, check_geometry, device_of, evaluate, hidden_rows
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
@@ -21,6 +21,7 @@ from headstock.masks.planning.tiled import TiledPlan, tiled
 from headstock.masks.planning.torch_form import block_mask_of
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
 from headstock.masks.torch_blocks import is_block_mask, mask_of_blocks
+from headstock.masks.tracing import is_known
 from headstock.masks.varlen import Varlen
 from headstock.masks.windows import KernelWindow, window_of
 
@@ -223,7 +224,12 @@ class Lowering:
     def _empty_rows(self) -> Tensor | None:
         if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
             return None
-        return ~self.dense().any(-1) if self._values is None else hidden_of(self._values).all(-1)
+        if self._values is not None:
+            return hidden_of(self._values).all(-1)
+        many = is_known(self._geometry.q_length * self._geometry.kv_length > MANY_ENTRIES)
+        if isinstance(self._source, Mask) and many and "dense" not in self._kept:
+            return hidden_rows(self._source, self._geometry, self._device)
+        return ~self.dense().any(-1)
 
     def _keep(self, key: object, make: Callable[[], R]) -> R:
         # A tensor that carries gradients belongs to one backward pass, and is made anew.
