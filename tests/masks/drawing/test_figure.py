@@ -68,6 +68,18 @@ def test_the_texts_of_the_svg_are_text() -> None:
     assert title.text == repr(MASK)
 
 
+@pytest.mark.parametrize(("size", "middle"), [(16, 0.5), (8, 0.0)])
+def test_labels_stand_amid_single_indices_and_at_the_edge_of_more(size: int, middle: float) -> None:
+    drawing = draw(causal(), Geometry(1, 16, 16, q_offset=100), size=size)
+    layout = layout_of(drawing)
+    found = {each.text: each for each in ET.fromstring(drawing.svg()).iter("{http://www.w3.org/2000/svg}text")}
+    step = drawing.keys.ticks(27, layout.cell).step
+    for cell in range(0, drawing.keys.cells, step):
+        x = float(found[str(drawing.keys.index_of(cell))].attrib["x"])
+        assert x / 0.72 == pytest.approx(layout.left + (cell + middle) * layout.cell, abs=0.01)
+    assert {str(drawing.queries.index_of(cell)) for cell in range(drawing.queries.cells)} <= set(found)
+
+
 def digest(drawing: Drawing) -> str:
     return hashlib.sha256(drawing.svg().encode() + drawing.png()).hexdigest()
 

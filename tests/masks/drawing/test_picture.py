@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headstock.errors import InvalidComponent, InvalidConfig, InvalidShape, UnsupportedFeature
-from headstock.masks import Drawing, Geometry, causal, draw, padding, prepare, sliding_window
+from headstock.masks import Drawing, Geometry, causal, draw, padding, prepare, sliding_window, to_block_mask
 
 GEOMETRY = Geometry(batch_size=2, q_length=6, kv_length=6, heads=3)
 
@@ -71,7 +71,7 @@ def test_whatever_is_a_mask_can_be_drawn() -> None:
     expected = small().states
     dense = torch.ones(6, 6, dtype=torch.bool).tril()
     forms: list[Any] = [lambda b, h, i, j: j <= i, dense, torch.zeros(6, 6).masked_fill(~dense, -torch.inf)]
-    forms.append(prepare(causal(), GEOMETRY))
+    forms += [prepare(causal(), GEOMETRY), "causal", to_block_mask(causal(), GEOMETRY)]
     for form in forms:
         assert torch.equal(draw(form, GEOMETRY).states, expected)
 

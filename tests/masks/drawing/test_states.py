@@ -84,6 +84,19 @@ def test_what_intervals_cannot_say_is_looked_at_and_nothing_is_guessed() -> None
     assert (draw(same_parity, Geometry(1, LONG, LONG)).states == State.PARTLY).all()
 
 
+def test_crossings_stay_within_their_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checkered(b: Any, h: Any, i: Any, j: Any) -> Any:
+        return (torch.floor(i / 32.0) + torch.floor(j / 32.0)) % 2 == 0.0
+
+    # Fewer pairs than the 16 cells of 32 x 32 hold, and more than 18 crossings of each need.
+    monkeypatch.setattr(module, "_IN_ALL", 16 * 32 * 32 - 1)
+    states = draw(checkered, Geometry(1, 128, 128, q_offset=32), size=4).states
+    assert (states == State.UNKNOWN).all()
+    monkeypatch.setattr(module, "_IN_ALL", 16 * 32 * 32)
+    states = draw(checkered, Geometry(1, 128, 128, q_offset=32), size=4).states
+    assert states.tolist() == [[0, 2, 0, 2], [2, 0, 2, 0]] * 2
+
+
 def test_what_would_take_too_long_to_know_is_called_unknown() -> None:
     states = draw(sees_one_pair, Geometry(1, LONG, LONG)).states
     assert (states == State.UNKNOWN).all()

@@ -9,13 +9,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from headstock.errors import InvalidConfig, MissingDependency
-from headstock.masks.contract import Device, Predicate
+from headstock.masks.contract import Device, MaskLike
 from headstock.masks.drawing.axis import Axis, axis_of
 from headstock.masks.drawing.states import State, View, states_of
 from headstock.masks.drawing.text import text_of
 from headstock.masks.geometry import Geometry, offset_of
 from headstock.masks.lowering import Lowering
-from headstock.masks.mask import Mask
 
 __all__ = ["Drawing", "draw"]
 
@@ -126,7 +125,7 @@ class Drawing:
 
 
 def draw(
-    mask: Mask | Lowering | Predicate | Tensor,
+    mask: MaskLike | Lowering,
     geometry: Geometry,
     *,
     batch_row: int = 0,
@@ -153,6 +152,7 @@ def draw(
         InvalidConfig: there is no such batch row or head, or `size` is none of these.
         InvalidShape: the mask does not fit the geometry.
         InvalidComponent: the mask is a function that returns something else than a boolean, or raises.
+        InvalidConfig, UnknownName: as `Mask.parse` of a text.
         UnsupportedFeature: the mask is a tensor of numbers that say more than "may attend" and "may not".
 
     >>> from headstock.masks import causal, sliding_window
