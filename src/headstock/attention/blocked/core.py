@@ -103,7 +103,7 @@ def _dense(
     if bias is None or further is None:
         bias = further if bias is None else bias
         return None if bias is None else bias[(None,) * (4 - bias.ndim)]
-    return bias + further
+    return bias.to(accumulated(query.dtype)) + further
 
 
 def _distances(bias: object, query: Tensor) -> tuple[Tensor | None, Tensor | None]:
