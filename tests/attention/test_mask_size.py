@@ -52,10 +52,12 @@ def test_bytes_are_those_of_the_representation_that_a_users_entry_gets(name: str
     interface = AttentionInterface()
     interface["mine"] = declare(functools.partial(additive), mask=name)
     prepared = prepare(mask, Geometry(2, 300, 300, heads=4))
+    made: Any = None
+    refusal = ""
     try:
         made = prepared.lower(name, dtype=torch.float32)
     except UnsupportedFeature as error:
-        made, refusal = None, str(error)
+        refusal = str(error)
     if made is None:
         with pytest.raises(UnsupportedFeature, match=re.escape(refusal)):
             explain(QUERY, KEY, VALUE, mask=mask, implementation="mine", interface=interface)

@@ -21,7 +21,6 @@ from headstock.masks.planning.tiled import TiledPlan, tiled
 from headstock.masks.planning.torch_form import block_mask_of
 from headstock.masks.structure import hides_nothing, is_top_left_causal, leaves_no_empty_row
 from headstock.masks.torch_blocks import is_block_mask, mask_of_blocks
-from headstock.masks.tracing import is_known
 from headstock.masks.varlen import Varlen
 from headstock.masks.windows import KernelWindow, window_of
 
@@ -222,13 +221,15 @@ class Lowering:
         return self.without_tensor() or CausalOrDense(self.dense(), False)
 
     def _empty_rows(self) -> Tensor | None:
-        if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, self._geometry):
+        geometry = self._geometry
+        if isinstance(self._source, Mask) and leaves_no_empty_row(self._source.predicate, geometry):
             return None
         if self._values is not None:
             return hidden_of(self._values).all(-1)
-        many = is_known(self._geometry.q_length * self._geometry.kv_length > MANY_ENTRIES)
-        if isinstance(self._source, Mask) and many and "dense" not in self._kept:
-            return hidden_rows(self._source, self._geometry, self._device)
+        # A graph would hold each of the parts that are looked at one after the other.
+        apart = not torch.compiler.is_compiling() and "dense" not in self._kept
+        if isinstance(self._source, Mask) and apart and geometry.q_length * geometry.kv_length > MANY_ENTRIES:
+            return hidden_rows(self._source, geometry, self._device)
         return ~self.dense().any(-1)
 
     def _keep(self, key: object, make: Callable[[], R]) -> R:
