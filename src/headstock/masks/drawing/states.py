@@ -22,7 +22,7 @@ __all__ = ["State", "View", "states_of"]
 
 _AT_ONCE = 2**22  # pairs evaluated together
 _BLOCKS = 2**16  # cells asked in parts together
-_IN_ALL = 2**24  # pairs evaluated for one drawing, a second's work on one thread
+_IN_ALL = 2**25  # pairs evaluated for one drawing, a second or two of one thread where nothing else is known
 # Where a cell is crossed, as shares of its side: edges first, where a band that only touches it is met.
 _CROSSINGS = (1.0, 0.0, 0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625)
 
