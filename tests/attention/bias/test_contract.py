@@ -1,8 +1,7 @@
 """The forms against their formulas: every number and every gradient, in every geometry."""
 
 import pickle
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
@@ -26,7 +25,7 @@ from headstock.masks import Geometry
 from tests.support.biases import bias_loop, forms
 from tests.support.masks import geometries
 
-WIDE = Geometry(2, 5, 7, q_offset=torch.tensor([3, 0]), heads=4)
+WIDE = Geometry(2, 3, 4, q_offset=torch.tensor([3, 0]), heads=4)
 
 
 @given(st.data())
@@ -69,12 +68,16 @@ FORMS: dict[str, ScoreBias] = {
 }
 
 
+def _with(form: ScoreBias, parameter: Tensor) -> ScoreBias:
+    """The same form of another parameter, which is its first argument."""
+    return replace(form, **{fields(form)[0].name: parameter})
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("parameters", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", FORMS)
 def test_half_precision_is_rounded_once(name: str, dtype: torch.dtype, parameters: torch.dtype) -> None:
-    form = FORMS[name]
-    rounded = type(form)(form.parts()[0].to(parameters), *form.parts()[1:])
+    rounded = _with(FORMS[name], FORMS[name].tensors()[0].to(parameters))
     # Index 5000 is no number of bfloat16, distance 4999 no number of float16.
     geometry = Geometry(1, 2, 3, q_offset=5000, heads=4)
     exact = rounded.dense(geometry, dtype=torch.float32, device=None)
@@ -83,24 +86,24 @@ def test_half_precision_is_rounded_once(name: str, dtype: torch.dtype, parameter
 
 def _gradient(form: ScoreBias, upstream: Tensor) -> Tensor:
     """The gradient of <dense, upstream> for the form's parameter, in the dtype of that."""
-    leaf = form.parts()[0].requires_grad_()
-    geometry = Geometry(*upstream.shape[:1], *upstream.shape[2:], heads=upstream.shape[1])
-    dense = type(form)(leaf, *form.parts()[1:]).dense(geometry, dtype=upstream.dtype, device=None)
-    return torch.autograd.grad(dense.expand(geometry.shape), leaf, upstream)[0]
+    (leaf,) = form.tensors()
+    batch, heads, queries, keys = upstream.shape
+    dense = form.dense(Geometry(batch, queries, keys, heads=heads), dtype=upstream.dtype, device=None)
+    (gradient,) = torch.autograd.grad(dense.expand(upstream.shape), leaf, upstream)
+    return gradient
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_gradients_of_half_precision_are_summed_in_float32(name: str) -> None:
-    parameter, *others = FORMS[name].parts()
+    (parameter,) = FORMS[name].tensors()
     upstream = torch.randn(1, 4, 64, 64).bfloat16()
-    found = _gradient(type(FORMS[name])(parameter.bfloat16(), *others), upstream)
-    exact = type(FORMS[name])(parameter.double(), *others)
-    expected = _gradient(exact, upstream.double())
+    found = _gradient(_with(FORMS[name], parameter.bfloat16().requires_grad_()), upstream)
+    exact = parameter.double().requires_grad_()
+    expected = _gradient(_with(FORMS[name], exact), upstream.double())
     # The terms are |upstream| for a table, |upstream| |j - i| for a slope. At most 4 * 64 * 64 of them are summed in
     # float32, in any order, and the sum is rounded to bfloat16.
-    largest = FORMS["symmetric"] if name == "alibi" else FORMS[name]
-    absolute = type(largest)(parameter.double(), *largest.parts()[1:])
-    terms = _gradient(absolute, upstream.double().abs()).abs()
+    largest = FORMS["symmetric" if name == "alibi" else name]
+    terms = _gradient(_with(largest, exact), upstream.double().abs()).abs()
     slack = 4 * 64 * 64 * 2**-24 * terms + 2**-8 * expected.abs()
     assert bool(((found.double() - expected).abs() <= slack).all())
 
@@ -108,12 +111,10 @@ def test_gradients_of_half_precision_are_summed_in_float32(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # forward mode uses it
 @pytest.mark.parametrize("name", FORMS)
 def test_gradcheck(name: str) -> None:
-    parameter, *others = FORMS[name].parts()
+    def dense(leaf: Tensor) -> Tensor:
+        return _with(FORMS[name], leaf).dense(WIDE, dtype=torch.float64, device=None)
 
-    def dense(leaf: Tensor) -> Any:
-        return type(FORMS[name])(leaf, *others).dense(WIDE, dtype=torch.float64, device=None)
-
-    leaf = parameter.double().requires_grad_()
+    leaf = FORMS[name].tensors()[0].double().requires_grad_()
     assert torch.autograd.gradcheck(dense, leaf, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(lambda leaf: dense(leaf).square(), leaf)
 
@@ -130,7 +131,7 @@ def test_rows_and_heads_that_are_the_same_are_one() -> None:
         *(1, 1, 5, 7),
     )
     assert FORMS["alibi"].dense(Geometry(3, 5, 7, heads=4), dtype=torch.float32, device=None).shape == (1, 4, 5, 7)
-    assert FORMS["alibi"].dense(WIDE, dtype=torch.float32, device=None).shape == (2, 4, 5, 7)
+    assert FORMS["alibi"].dense(WIDE, dtype=torch.float32, device=None).shape == (2, 4, 3, 4)
 
 
 def test_what_prints_is_what_was_written() -> None:
@@ -142,13 +143,13 @@ def test_what_prints_is_what_was_written() -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_equal_by_structure(name: str) -> None:
     form = FORMS[name]
-    copy = type(form)(form.parts()[0].clone(), *form.parts()[1:])
+    copy = _with(form, form.tensors()[0].clone())
     assert copy == form
     assert hash(copy) == hash(form)
     assert pickle.loads(pickle.dumps(form)) == form
     assert all(other != form for key, other in FORMS.items() if key != name)
-    assert type(form)(form.parts()[0] + 1.0, *form.parts()[1:]) != form
-    assert form != form.parts()[0].shape
+    assert _with(form, form.tensors()[0] + 1.0) != form
+    assert form != form.parts()
 
 
 def test_tensors_and_gradients_are_seen() -> None:
