@@ -64,14 +64,15 @@ def blocked_attention(
     if is_plain and not log_sum_exp:
         return sdpa_attention(query, key, value, CausalOrDense(None, mask.is_causal), scaling=scaling, dropout=dropout)
     plan = mask.blocks or _plan_of(query, key, is_causal=mask.is_causal)
-    table, first = _distances(bias, query)
+    dense = _dense(bias, mask.bias, query)
+    table, first = _distances(bias, query) if dense is None else (None, None)
     inputs = Inputs(
         query,
         key,
         value,
         *plan,
         sinks,
-        _dense(bias, mask.bias, query),
+        dense,
         table,
         first,
         torch.randint(2**62, ()) if dropout else None,
@@ -79,7 +80,7 @@ def blocked_attention(
         dropout,
         softcap or 0.0,
     )
-    if isinstance(bias, BoundBias) and isinstance(bias.bias, FunctionBias) and inputs.bias is None:
+    if isinstance(bias, BoundBias) and isinstance(bias.bias, FunctionBias) and dense is None:
         units = query.shape[1] if plan.heads > 1 else key.shape[1]
         tiles = FunctionTiles(bias.bias, bias.geometry, query.shape[1] // units, units, query.device)
         return AttentionOutput(*attention_with(tiles, inputs))
