@@ -12,7 +12,7 @@ from headstock.compat.masking_utils.functions import causal_mask_function
 from headstock.compat.masking_utils.table import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, MaskFunction
 from headstock.errors import InvalidConfig, UnknownName
 from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS as ALL_REPRESENTATIONS
-from headstock.masks import CausalOrDense
+from headstock.masks import CausalOrDense, PreparedMask
 from headstock.masks.contract import MaskRepresentation, Predicate
 from headstock.registry import unknown_name
 
@@ -79,16 +79,16 @@ def as_mask_function(representation: MaskRepresentation) -> MaskFunction:
         prepared = asked.without_idle_padding().prepared
         made = representation(prepared, prepared.geometry, dtype=dtype, device=prepared.device)
         if isinstance(made, CausalOrDense):
-            made = prepared.dense() if made.attention_mask is None and not _may_skip(made, asked, kwargs) else made[0]
+            made = made.attention_mask if made.attention_mask is not None else _none_or_dense(asked, prepared, kwargs)
         return made.expand(batch_size, -1, -1, -1) if isinstance(made, Tensor) and made.ndim == 4 else made
 
     return mask_of
 
 
-def _may_skip(made: CausalOrDense, asked: Asked, allowed: dict[str, Any]) -> bool:
-    """Whether the caller takes no mask for what the representation means by it."""
+def _none_or_dense(asked: Asked, prepared: PreparedMask, allowed: dict[str, Any]) -> Tensor | None:
+    """Nothing, where the caller takes that for what the mask says."""
     causal, full = (bool(allowed.get(f"allow_is_{kind}_skip")) for kind in ("causal", "bidirectional"))
-    return asked.needs_no_mask(allowed.get("local_size"), causal=causal, full=full and not made.is_causal)
+    return None if asked.needs_no_mask(allowed.get("local_size"), causal=causal, full=full) else prepared.dense()
 
 
 def _declares_none(name: str) -> bool:

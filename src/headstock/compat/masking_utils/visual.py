@@ -22,7 +22,8 @@ def tensor_to_mask_visual(
     """A mask of two dimensions as lines of text: seen, hidden, and, where it had to be made smaller, in between.
 
     Args:
-        original_tensor: booleans, numbers from 0 to 1, or a mask that is added to scores (0 = seen).
+        original_tensor: booleans, numbers from 0 to 1, or a mask that is added to scores (0 = seen), told by
+            what is negative in it.
         grid_size: most lines and columns.
         style: "majong", or anything else for blocks.
 
