@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headstock.masks.predicate import Band
 from headstock.masks.windows import KernelWindow, Span, shared_window, window_of_lengths
-from tests.support.packing import window_entries
+from tests.support.packing import flash_2_window, window_entries
 
 _LONGEST = 5
 
@@ -38,12 +38,12 @@ def windows() -> list[tuple[int, int]]:
 
 
 def says(window: tuple[int, int], band: Band, sequences: list[Sequence]) -> bool:
+    """Whether the documentation and flash attention 2 read the band out of a window, in every sequence."""
+    clamped = flash_2_window(max(len(each.keys) for each in sequences), window[1] == 0, window)
     return all(
-        torch.equal(
-            window_entries(len(each.queries), len(each.keys), window[1] == 0, window),
-            entries(band, each),
-        )
+        torch.equal(window_entries(len(each.queries), len(each.keys), False, read), entries(band, each))
         for each in sequences
+        for read in (window, clamped)
     )
 
 

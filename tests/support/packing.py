@@ -21,7 +21,15 @@ from headstock.masks import (
 )
 from tests.support.masks import geometries
 
-__all__ = ["Packable", "attention_of_packed", "dense_of_varlen", "packables", "window_entries"]
+__all__ = [
+    "Packable",
+    "attention_of_packed",
+    "dense_of_varlen",
+    "flash_2_window",
+    "kernel_entries",
+    "packables",
+    "window_entries",
+]
 
 _LENGTH = 15
 
@@ -44,6 +52,28 @@ def window_entries(queries: int, keys: int, is_causal: bool, window_size: tuple[
     return entries & (key <= own) if is_causal else entries
 
 
+def flash_2_window(max_seqlen_k: int, is_causal: bool, window_size: tuple[int, int]) -> tuple[int, int]:
+    """What the host code of flash attention 2 (`flash_api.cpp`, torch's too) makes of a window."""
+    left, right = (-1 if side >= max_seqlen_k else side for side in window_size)
+    if is_causal:
+        right = 0
+    if left < 0 <= right:
+        left = max_seqlen_k
+    if right < 0 <= left:
+        right = max_seqlen_k
+    return left, right
+
+
+def kernel_entries(longest_keys: int, queries: int, keys: int, is_causal: bool, window_size: tuple[int, int]) -> Tensor:
+    """`window_entries`, which flash attention 2 must understand alike beside a sequence of `longest_keys`."""
+    documented = window_entries(queries, keys, is_causal, window_size)
+    clamped = flash_2_window(longest_keys, is_causal, window_size)
+    assert torch.equal(window_entries(queries, keys, False, clamped), documented), (
+        "flash attention 2 reads it otherwise"
+    )
+    return documented
+
+
 def dense_of_varlen(packed: Varlen) -> Tensor:
     """`[batch, queries, keys]`, from the arguments alone."""
     batch_size, queries, keys = packed.extent
@@ -58,7 +88,7 @@ def dense_of_varlen(packed: Varlen) -> Tensor:
         own_k = k_numbers[k_ends[sequence] : k_ends[sequence + 1]]
         assert len(own_q) <= packed.max_seqlen_q
         assert len(own_k) <= packed.max_seqlen_k
-        seen = window_entries(len(own_q), len(own_k), packed.is_causal, packed.window_size)
+        seen = kernel_entries(packed.max_seqlen_k, len(own_q), len(own_k), packed.is_causal, packed.window_size)
         entries[own_q[:, None], own_k[None]] |= seen
     rows = entries.reshape(batch_size, queries, batch_size, keys)
     crossing = ~torch.eye(batch_size, dtype=torch.bool)[:, None, :, None]

@@ -22,6 +22,10 @@ _WHAT = "a kernel's window"
 _GAPS = "the keys that a sequence sees, and its queries, must lie side by side under a band"
 _SHIFTS = "the band must lie the same from the last query and the last key of every sequence"
 _BEYOND = "the last key of a sequence must lie in the band of its last query"
+# The host code of flash attention 2, torch's included, takes a right side of max_seqlen_k or more for none, and none
+# beside a bound on the left for max_seqlen_k. With as many keys as queries neither makes a difference.
+_LONG = "the right side of a window must be less than the keys of the longest sequence (more is none to kernels)"
+_OPEN = "under a window with a left side alone no sequence may have over one query more than the longest one has keys"
 
 
 class KernelWindow(NamedTuple):
@@ -104,7 +108,7 @@ def window_of_lengths(band: Band, q_first: int, q_length: int, kv_first: int, kv
         left = shift - band.lower
         if not is_known(left >= 0):
             return _BEYOND
-    return KernelWindow(is_known(right == 0), (left, right))
+    return _unless_misread(KernelWindow(is_known(right == 0), (left, right)), q_length, kv_length)
 
 
 def shared_window(band: Band, queries: Span, keys: Span) -> KernelWindow | str:
@@ -124,7 +128,20 @@ def shared_window(band: Band, queries: Span, keys: Span) -> KernelWindow | str:
         left = _shared_bound(shift - band.lower, binds, gaps, keys.length - 1)
     if isinstance(right, str):
         return right
-    return left if isinstance(left, str) else KernelWindow(right == 0, (left, right))
+    if isinstance(left, str):
+        return left
+    lengths = (int(each.length.max()) if len(each.length) else 0 for each in (queries, keys))
+    return _unless_misread(KernelWindow(right == 0, (left, right)), *lengths)
+
+
+def _unless_misread(window: KernelWindow, q_length: int, kv_length: int) -> KernelWindow | str:
+    """The window, if the host code of kernels leaves it as it is; lengths are those of the longest sequences."""
+    left, right = window.window_size
+    if is_known(right >= 1) and not is_known(right < kv_length):
+        return _LONG
+    if is_known(left >= 0) and is_known(right == UNBOUNDED) and not is_known(q_length - 1 <= kv_length):
+        return _OPEN
+    return window
 
 
 def _shared_bound(

@@ -88,7 +88,7 @@ DECODING = Geometry(2, 1, 8, q_offset=7)
         pytest.param(chunked(3, torch.tensor([0, 2])), Geometry(2, 8, 8), (-1, -1), id="chunks that begin by row"),
         pytest.param(documents(IDS) & chunked(2) & causal(), Geometry(2, 8, 8), (-1, 0), id="chunks of documents"),
         pytest.param(causal() & padding(LEFT), Geometry(2, 8, 8), (-1, 0), id="causal, padding on the left"),
-        pytest.param(causal() & padding(RIGHT[:1]), Geometry(1, 8, 8), (-1, 5), id="causal, one padding on the right"),
+        pytest.param(causal() & padding(RIGHT[1:]), Geometry(1, 8, 8), (-1, 2), id="causal, one padding on the right"),
         pytest.param(
             causal() & blockwise(torch.where(RIGHT, 0, -1)), Geometry(2, 8, 8), (-1, 0), id="padding hidden from both"
         ),
@@ -166,6 +166,11 @@ REPEATED = torch.tensor([[0, 0, 1, 1, 0, 0]])
         (causal() & padding(RIGHT), Geometry(2, 8, 8), SHIFTS),
         (causal() & padding(RIGHT), Geometry(2, 8, 8), r"hide padding from queries too, by blockwise\(torch.where"),
         (causal() & padding(HOLES), Geometry(2, 8, 8), GAPS),
+        (
+            causal() & padding(RIGHT[:1]),
+            Geometry(1, 8, 8),
+            "the right side of a window must be less than the keys of the",
+        ),
         (causal() & documents(REPEATED), Geometry(1, 6, 6), APART),
         (documents(REPEATED), Geometry(1, 2, 6), APART),
         (documents(REPEATED), Geometry(1, 6, 2), APART),

@@ -22,13 +22,13 @@ from headstock.masks import (
     to_window,
 )
 from tests.support.masks import Case, cases
-from tests.support.packing import Packable, packables, window_entries
+from tests.support.packing import Packable, kernel_entries, packables
 
 WINDOW = causal() & sliding_window(3)
 
 
 def same(window: KernelWindow, mask: Mask, geometry: Geometry) -> bool:
-    entries = window_entries(geometry.q_length, geometry.kv_length, *window)
+    entries = kernel_entries(geometry.kv_length, geometry.q_length, geometry.kv_length, *window)
     return torch.equal(entries.expand(geometry.shape), to_dense(mask, geometry).expand(geometry.shape))
 
 
@@ -59,7 +59,7 @@ def test_any_expression_is_given_exactly_or_refused(case: Case) -> None:
         pytest.param(sliding_window(3, right=2), Geometry(2, 8, 8), (2, 2), id="a window on both sides"),
         pytest.param(sliding_window(100, right=2), Geometry(2, 8, 8), (-1, 2), id="a window longer than the keys"),
         pytest.param(causal(), Geometry(1, 3, 8, q_offset=5), (-1, 0), id="causal after a cache"),
-        pytest.param(causal(), Geometry(1, 8, 3), (-1, 5), id="more queries than keys, aligned at the first"),
+        pytest.param(causal(), Geometry(1, 8, 5), (-1, 3), id="more queries than keys, aligned at the first"),
         pytest.param(causal(), Geometry(1, 1, 8, q_offset=7), (-1, -1), id="one query"),
         pytest.param(WINDOW, Geometry(1, 1, 8, q_offset=7), (2, -1), id="one query under a window"),
         pytest.param(WINDOW, Geometry(1, 1, 3, q_offset=7, kv_offset=5), (-1, -1), id="a sliding cache"),
@@ -103,6 +103,12 @@ DATA = "a mask must be a diagonal band to become a kernel's window, got "
             causal(),
             Geometry(2, 2, 2, q_offset=torch.tensor([3, 4]), kv_offset=torch.tensor([3, 3])),
             "the band must lie the same from the last query and the last key of every sequence to become",
+        ),
+        (causal(), Geometry(1, 8, 4), "the right side of a window must be less than the keys of the longest sequence"),
+        (
+            ~causal(),
+            Geometry(1, 7, 5, kv_offset=4),
+            "under a window with a left side alone no sequence may have over one",
         ),
         (sliding_window(2), Geometry(1, 4, 4, q_offset=9), "the last key of a sequence must lie in the band"),
     ],

@@ -22,7 +22,8 @@ def to_varlen(
     this form where the tokens of a document follow each other, and where the band lies the same from the end of every
     sequence: batch rows with paddings of their own on the right do not, since their padding queries see keys, unless
     `blockwise(torch.where(keep, 0, -1))` hides the padding from both sides. Tokens that see nothing and that nothing
-    sees are left out only where they must be. `dtype` is not read.
+    sees are left out only where they must be. A window is refused that flash attention 2 would read otherwise, which
+    may happen where queries far outnumber keys. `dtype` is not read.
 
     Raises:
         UnsupportedFeature: the mask has no such form, or depends on values that cannot be read while compiling.
