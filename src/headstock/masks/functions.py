@@ -86,6 +86,11 @@ def _checked(predicate: Predicate) -> Callable[..., Tensor]:
                 f"{text_of(predicate)} must return one boolean for four indices, got shape {list(verdict.shape)}; "
                 "reduce it with `.all()` or `.any()`"
             )
+        if verdict.device != q_idx.device:
+            raise InvalidComponent(
+                f"{text_of(predicate)} must answer on the device of its indices, {q_idx.device}, got {verdict.device}; "
+                "move what it reads, or name the device"
+            )
         return verdict
 
     return checked

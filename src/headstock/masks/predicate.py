@@ -60,6 +60,11 @@ class Pattern(Node):
         """The diagonal band that the pattern is whatever its data, None where it is none."""
         return None
 
+    @property
+    def depends_on_distance(self) -> bool:
+        """Whether the pattern says the same of all pairs of one distance, key index minus query index."""
+        return self.band() is not None
+
     def judge(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Any:
         """What the pattern says of boxes of indices, to be overridden where a call says less than it could.
 

@@ -1,10 +1,15 @@
 """What may be decided from values now: everything in eager mode, little while a graph is being made."""
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_UNTRACED: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def is_readable(tensor: Tensor) -> bool:
@@ -31,6 +36,16 @@ def is_known(condition: Any) -> bool:
     if getattr(torch.compiler, "_is_exporting_flag", True):
         return bool(statically_known_true(condition))
     return bool(guard_or_false(condition))
+
+
+def untraced(function: Function) -> Function:
+    """The function, run as it stands also where it is called from a frame that dynamo runs piece by piece."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is None:  # nothing compiles yet, and importing it takes a second
+        return function
+    if function not in _UNTRACED:
+        _UNTRACED[function] = dynamo.disable(function)
+    return cast(Function, _UNTRACED[function])
 
 
 def _is_fake(tensor: Tensor) -> bool:

@@ -9,8 +9,10 @@ from headstock.errors import InvalidConfig, InvalidShape
 from headstock.masks.geometry import Geometry
 from headstock.masks.tracing import is_readable
 
-__all__ = ["check_covers", "check_integer", "check_per_row", "check_rows", "check_table", "of_row"]
+__all__ = ["MOST", "check_covers", "check_integer", "check_per_row", "check_rows", "check_table", "of_row"]
 
+#: What is added to an index, or taken from one, still fits.
+MOST = 2**62
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -21,7 +23,14 @@ def check_integer(name: str, value: Any, least: int, advice: str) -> None:
         InvalidConfig: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < least:
-        raise InvalidConfig(f"{name} must be an integer of at least {least}, got {value!r}; {advice}")
+        raise InvalidConfig(f"{name} must be an integer of at least {least}, got {_shown(value)}; {advice}")
+    if isinstance(value, int) and value > MOST:
+        raise InvalidConfig(f"{name} must be at most 2**62, got {_shown(value)}; indices are integers of 64 bits")
+
+
+def _shown(value: object) -> str:
+    """A value as Python prints it, but for numbers that fill a page."""
+    return f"an integer of {value.bit_length()} bits" if isinstance(value, int) and abs(value) > 2**200 else repr(value)
 
 
 def check_per_row(name: str, value: Any, least: int, advice: str) -> None:

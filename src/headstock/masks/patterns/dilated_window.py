@@ -28,6 +28,11 @@ class DilatedWindow(Pattern):
         distance = q_idx - kv_idx
         return (distance >= 0) & (distance < self.size * self.dilation) & (distance % self.dilation == 0)
 
+    @property
+    def depends_on_distance(self) -> bool:
+        """It does."""
+        return True
+
     def judge(self, _batch_idx: Interval, _head_idx: Interval, q_idx: Interval, kv_idx: Interval) -> Truth:
         """A box holds every distance from its lowest to its highest: ask for the last multiple among them."""
         distance = q_idx - kv_idx
@@ -55,4 +60,5 @@ def dilated_window(size: int, dilation: int) -> Mask:
     """
     check_integer("dilated_window's size", size, 1, _ADVICE)
     check_integer("dilated_window's dilation", dilation, 1, _ADVICE)
+    check_integer("dilated_window's size * dilation", size * dilation, 1, _ADVICE)
     return Mask(DilatedWindow(size, dilation))

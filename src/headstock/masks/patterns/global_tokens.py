@@ -10,6 +10,7 @@ from torch import Tensor
 from headstock.errors import InvalidConfig
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.mask import Mask
+from headstock.masks.patterns.checks import check_integer
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Pattern
@@ -69,4 +70,5 @@ def _checked(indices: Any) -> list[int]:
     for index in listed:
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
             raise InvalidConfig(f"{rule}, got {index!r} among them; {advice}")
+        check_integer("each of global_tokens' indices", index, 0, advice)
     return listed

@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from headstock.errors import InvalidConfig
+from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.masks.contract import Index, Verdict
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
+from headstock.masks.node import text_of_value
 from headstock.masks.patterns.checks import check_covers, check_rows, check_table
 from headstock.masks.patterns.tree_blocks import TreeBlocks
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.truth import Truth
 from headstock.masks.predicate import Band, Judging, Pattern
+from headstock.masks.tracing import is_readable
 
 _ADVICE = "pass parents as an integer tensor [tokens] or [batch, tokens], each token's parent or -1 for a root"
 _MOST_BLOCKS = 2**22  # of which is kept whether they hold something
@@ -97,6 +99,7 @@ def tree(parents: Tensor) -> Mask:
     Raises:
         InvalidConfig: a parent is no token of the tree, or a token is its own ancestor.
         InvalidShape: `parents` is not an integer tensor of one or two dimensions.
+        UnsupportedFeature: its values cannot be read now.
 
     >>> import torch
     >>> mask = tree(torch.tensor([-1, 0, 0, 1]))
@@ -107,6 +110,11 @@ def tree(parents: Tensor) -> Mask:
     if isinstance(table, Tensor) and table.ndim == 1:
         table = table[None]
     check_table("tree's parents", table, booleans=False, advice=_ADVICE)
+    if not is_readable(table):
+        raise UnsupportedFeature(
+            f"tree's parents must hold values that can be read now, got {text_of_value(table)} on {table.device}; "
+            "make the mask where they are known, outside of compiled code"
+        )
     pattern = Tree(table)
     pattern.spans  # noqa: B018 -- what is no tree is refused here
     return Mask(pattern)

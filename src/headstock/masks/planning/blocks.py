@@ -89,11 +89,12 @@ class BlockPlan:
 
     def _dense(self, chosen: Tensor) -> Tensor:
         grid = self.grid
-        # A run adds 1 where it begins and takes it away where it ends.
-        steps = torch.zeros(grid.rows * grid.q_blocks, grid.kv_blocks + 1, dtype=torch.int8)
-        rows = self.block_rows()[chosen]
+        width = grid.kv_blocks + 1
+        rows = self.block_rows()[chosen] * width
+        starts, ends = rows + self.starts[chosen], rows + self.ends[chosen]
         ones = torch.ones_like(rows, dtype=torch.int8)
-        steps.index_put_((rows, self.starts[chosen]), ones, accumulate=True)
-        steps.index_put_((rows, self.ends[chosen]), -ones, accumulate=True)
-        inside = steps.cumsum(-1)[:, :-1] > 0
+        # A run adds 1 where it begins and takes it away where it ends.
+        steps = torch.zeros(grid.rows * grid.q_blocks * width, dtype=torch.int8)
+        steps = steps.scatter_add(0, starts, ones).scatter_add(0, ends, -ones)
+        inside = steps.reshape(-1, width).cumsum(-1)[:, :-1] > 0
         return inside.reshape(grid.batch_rows, grid.heads, grid.q_blocks, grid.kv_blocks)

@@ -22,6 +22,9 @@ _ENTRIES = 2**22  # evaluated at once
 def settle(mask: Mask, grid: Grid, blocks: Boxes, device: Device = None) -> list[Pieces]:
     """Blocks called what they are, pair by pair; the empty ones are left out."""
     block_row, kv_block = blocks.row * grid.q_blocks + blocks.q, blocks.kv
+    # A block longer than the whole is evaluated as far as there is something.
+    q_size, kv_size = min(grid.q_size, grid.geometry.q_length), min(grid.kv_size, grid.geometry.kv_length)
+    grid = grid._replace(q_size=q_size, kv_size=kv_size)
     pieces = []
     for chosen, bits in _evaluated(mask, grid, block_row, kv_block, device):
         inside = _inside(grid, block_row[chosen], kv_block[chosen])

@@ -3,18 +3,22 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from headstock.errors import InvalidConfig
+from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.masks.contract import Device
 from headstock.masks.evaluation import check_geometry
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
+from headstock.masks.node import text_of_value
 from headstock.masks.planning.blocks import BlockPlan
 from headstock.masks.planning.boxes import Boxes, Grid
 from headstock.masks.planning.exact import settle
 from headstock.masks.planning.judge import Judge, depends_on_rows
 from headstock.masks.planning.refine import Pieces, assemble, pieces_of, refine
 from headstock.masks.planning.sharpen import sharpen
+from headstock.masks.predicate import patterns_of
+from headstock.masks.tracing import is_readable, untraced
 
 __all__ = ["plan"]
 
@@ -38,14 +42,21 @@ def plan(
     Raises:
         InvalidConfig: `block_size` is no positive integer, nor two of them.
         InvalidShape: the mask's tensors do not cover the geometry.
+        InvalidComponent: a plain function does not return a boolean, or raises, where pairs are evaluated.
+        UnsupportedFeature: values cannot be read now, as in compiled code or on the meta device.
 
     >>> from headstock.masks import causal, sliding_window
     >>> plan(causal() & sliding_window(256), Geometry(1, q_length=1024, kv_length=1024))
     BlockPlan(1 x 1 x 8 x 8 blocks of 128 x 128, density 0.3281, 21 runs)
     """
     q_size, kv_size = _sides(block_size)
+    _check_values(mask, geometry)
     check_geometry(mask, geometry)
-    grid = Grid(geometry, q_size, kv_size, 1, 1)
+    return untraced(_planned)(mask, Grid(geometry, q_size, kv_size, 1, 1), device)
+
+
+def _planned(mask: Mask, grid: Grid, device: Device) -> BlockPlan:
+    geometry = grid.geometry
     judge = Judge(mask.predicate, grid)
     if not (geometry.batch_size and geometry.q_length and geometry.kv_length):
         return assemble([_none()], grid)
@@ -73,13 +84,34 @@ def _sides(block_size: Any) -> tuple[int, int]:
     if not (
         isinstance(sides, tuple)
         and len(sides) == 2
-        and all(isinstance(each, int) and not isinstance(each, bool) and each > 0 for each in sides)
+        and all(isinstance(each, int) and not isinstance(each, bool) and 0 < each < 2**62 for each in sides)
     ):
         raise InvalidConfig(
             f"block_size must be a positive integer or two of them (queries, keys), got {block_size!r}; 128 is usual"
         )
     q_size, kv_size = sides
     return q_size, kv_size
+
+
+def _check_values(mask: Mask, geometry: Geometry) -> None:
+    """Refuse what a plan cannot be read from.
+
+    Raises:
+        UnsupportedFeature: the code is being compiled, or a tensor has no values now.
+    """
+    if torch.compiler.is_compiling():
+        raise UnsupportedFeature(
+            "a plan must be made outside of compiled code, got a call inside; prepare the mask before it, plan there "
+            "with `prepare(mask, geometry).plan()`, and pass what is prepared"
+        )
+    held = [tensor for pattern in patterns_of(mask.predicate) for tensor in pattern.tensors()]
+    held += [each for each in (geometry.q_offset, geometry.kv_offset) if isinstance(each, Tensor)]
+    for tensor in held:
+        if not is_readable(tensor):
+            raise UnsupportedFeature(
+                f"a plan must be made where values can be read, got {text_of_value(tensor)} on {tensor.device} in "
+                f"{mask!r} or its geometry; plan with the tensors that hold them"
+            )
 
 
 def _none() -> Pieces:

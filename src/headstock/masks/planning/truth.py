@@ -57,8 +57,11 @@ class Truth:
     def __invert__(self) -> "Truth":
         return Truth(~self.possible, ~self.sure)
 
-    def to(self, *_arguments: Any, **_keywords: Any) -> "Truth":
-        """Itself: a predicate moves its verdicts between devices, the planner works on one."""
+    def to(self, *arguments: Any, **keywords: Any) -> "Truth":
+        """Itself, where it stays a verdict: predicates move theirs between devices, the planner works on one."""
+        wanted = [each for each in (*arguments, *keywords.values()) if isinstance(each, torch.dtype)]
+        if any(each != torch.bool for each in wanted):
+            raise CannotPlanError("verdicts are booleans")
         return self
 
     def bool(self) -> "Truth":
