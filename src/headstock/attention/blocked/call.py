@@ -18,6 +18,9 @@ __all__ = ["BlockedCall", "Numbers"]
 _PAIRS = 2**20
 """Scores that are computed at once: few enough to stay in the cache from one operation to the next."""
 
+_FUSED_PAIRS = 2**23
+"""The same for a kernel that keeps no scores, but may be given a mask of them."""
+
 _KEPT_MASKS = 16
 
 
@@ -60,11 +63,12 @@ class BlockedCall:
         """The dtype of everything in between."""
         return accumulated(self.query.dtype)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, *, fused: bool = False) -> Iterator[Part]:
         """The products of this call, those that begin a row of queries before those that go on with it."""
+        pairs = _FUSED_PAIRS if fused else _PAIRS
         groups, queries, keys = self.query.shape[1], self.query.shape[2], self.key.shape[1]
         for band in bands_of(list(strips_of(self.plan, queries, keys, groups=groups))):
-            most = max(1, _PAIRS // max(1, groups * band.strip.rows * band.strip.keys))
+            most = max(1, pairs // max(1, groups * band.strip.rows * band.strip.keys))
             for heads in self._heads(band.strip.plan_row):
                 yield from parts_of(band, heads, most)
 

@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstock.attention.blocked.call import BlockedCall
+from headstock.attention.blocked.fused import can_fuse, fused
 from headstock.attention.blocked.parts import Part, queries_of
-from headstock.attention.blocked.scores import kept_by_dropout, operands_of, scores_of
+from headstock.attention.blocked.scores import Operands, kept_by_dropout, operands_of, scores_of
 from headstock.attention.blocked.scratch import Scratch
 
 __all__ = ["forward"]
@@ -21,11 +22,12 @@ def forward(
     make = torch.zeros if (call.plan.first_block.diff() == 0).any() else torch.empty
     output = make(shape, dtype=call.dtype, device=call.query.device)
     log_sum_exp = torch.full(shape[:3], -torch.inf, dtype=call.dtype, device=call.query.device)
-    scratch = Scratch(call.dtype, call.query.device)
-    for number, part in enumerate(call.parts()):
-        result, log_total = _part(call, part, number, scratch)
+    scratch, is_fused = Scratch(call.dtype, call.query.device), can_fuse(call)
+    for number, part in enumerate(call.parts(fused=is_fused)):
+        operands = operands_of(call, part)
+        result, log_total = fused(call, part, operands) if is_fused else _part(call, part, operands, number, scratch)
         rows, logs = queries_of(output, part), queries_of(log_sum_exp.unsqueeze(-1), part)
-        result, log_total = result.view(rows.shape), log_total.view(logs.shape)
+        result, log_total = result.reshape(rows.shape), log_total.reshape(logs.shape)
         if part.band.strip.is_first:
             rows.copy_(result)
             logs.copy_(log_total)
@@ -35,9 +37,8 @@ def forward(
 
 
 def _part(
-    call: BlockedCall, part: Part, number: int, scratch: Scratch
+    call: BlockedCall, part: Part, operands: Operands, number: int, scratch: Scratch
 ) -> tuple[Float[Tensor, "size rows value_dim"], Float[Tensor, "size rows 1"]]:
-    operands = operands_of(call, part)
     weights, _ = scores_of(call, part, operands, scratch.scores(operands.query.shape[:2], part.keys))
     # Finite, so that a row of -inf gives weights of 0.
     top = weights.amax(-1, keepdim=True).clamp_(min=torch.finfo(call.dtype).min)

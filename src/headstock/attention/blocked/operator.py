@@ -72,15 +72,20 @@ def call_of(inputs: Inputs, bias: BiasTiles | None) -> BlockedCall:
     batch, kv_heads = key.shape[:2]
     units = query.shape[1] if plan.heads > 1 else kv_heads
     return BlockedCall(
-        query.reshape(batch * units, query.shape[1] // max(units, 1), *query.shape[2:]),
-        key.reshape(batch * kv_heads, *key.shape[2:]),
-        inputs.value.reshape(batch * kv_heads, *inputs.value.shape[2:]),
+        _in_rows(query).reshape(batch * units, query.shape[1] // max(units, 1), *query.shape[2:]),
+        _in_rows(key).reshape(batch * kv_heads, *key.shape[2:]),
+        _in_rows(inputs.value).reshape(batch * kv_heads, *inputs.value.shape[2:]),
         plan,
         Numbers(inputs.scaling, inputs.dropout, inputs.softcap),
         batch,
         bias,
         int(inputs.seed) if inputs.seed is not None else 0,
     )
+
+
+def _in_rows(tensor: Tensor) -> Tensor:
+    """The tensor with the last dimension together, as kernels read it."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _bias_tiles(inputs: Inputs, wanted: Wanted) -> DenseTiles | DistanceTiles | None:
