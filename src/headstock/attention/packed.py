@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +35,42 @@ class PackedOutput(NamedTuple):
     weights: Float[Tensor, "heads tokens keys"] | None = None
 
 
+class PackedOptions(TypedDict, total=False):
+    """What the calls that ask for the output alone and those that ask for more have in common."""
+
+    cu_seqlens_k: Tensor | None
+    mask: Mask | Predicate | str | None
+    implementation: str
+    scaling: float | None
+    dropout: float
+    softcap: float | None
+    sinks: Tensor | None
+    checked: bool
+    interface: Mapping[str, AttentionFunction] | None
+
+
+@overload
+def attend_packed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    return_lse: Literal[False] = ...,
+    return_weights: Literal[False] = ...,
+    **options: Unpack[PackedOptions],
+) -> Tensor: ...
+@overload
+def attend_packed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    return_lse: bool = ...,
+    return_weights: bool = ...,
+    **options: Unpack[PackedOptions],
+) -> Tensor | PackedOutput: ...
 def attend_packed(
     query: Float[Tensor, "tokens heads head_dim"],
     key: Float[Tensor, "kv_tokens kv_heads head_dim"],
