@@ -5,12 +5,12 @@ import contextlib
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
 from headstock.attention.precision import autocast_like_sdpa, autocasts
+from headstock.attention.transformations import is_transformed
 from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrDense
 
@@ -83,10 +83,7 @@ def sdpa_attention(
 
 def _kernels() -> contextlib.AbstractContextManager[None]:
     """The kernels that torch may choose from: those that can be transformed where a transformation is under way."""
-    if torch.compiler.is_compiling():
-        return _ANY
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    return sdpa_kernel(SDPBackend.MATH) if transformed else _ANY
+    return sdpa_kernel(SDPBackend.MATH) if is_transformed() else _ANY
 
 
 def _packed(tensor: Shaped[Tensor, "rows heads 1 last"], kv_heads: int) -> Shaped[Tensor, "rows kv_heads groups last"]:

@@ -11,6 +11,8 @@ from headstock.attention.blocked.operator import Inputs, attention, attention_wi
 from headstock.attention.contract import EMPTY_ROWS, AttentionOutput
 from headstock.attention.precision import accumulated, autocast_like_sdpa
 from headstock.attention.sdpa import sdpa_attention
+from headstock.attention.transformations import is_transformed
+from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrBlocks, CausalOrDense, Geometry, TiledPlan, bidirectional, causal, prepare
 
 __all__ = ["blocked", "blocked_attention"]
@@ -38,6 +40,10 @@ def blocked_attention(
     rounded once. A row that sees no key gives zeros, zero gradients and, without a sink, a log-sum-exp of -inf. Where
     the mask is full or plainly causal and nothing else is asked for, it is `scaled_dot_product_attention`.
 
+    Raises:
+        UnsupportedFeature: torch.func or forward-mode differentiation is under way, or, in the backward pass, a second
+            derivative.
+
     Args:
         query: what looks.
         key: what is looked at; kv_heads divides heads, and no key is copied for a group.
@@ -63,6 +69,7 @@ def blocked_attention(
     is_plain = mask.blocks is None and softcap is None and sinks is None and bias is None
     if is_plain and not log_sum_exp:
         return sdpa_attention(query, key, value, CausalOrDense(None, mask.is_causal), scaling=scaling, dropout=dropout)
+    _refuse_transformations()
     plan = mask.blocks or _plan_of(query, key, is_causal=mask.is_causal)
     dense = _dense(bias, mask.bias, query)
     table, first = _distances(bias, query) if dense is None else (None, None)
@@ -85,6 +92,14 @@ def blocked_attention(
         tiles = FunctionTiles(bias.bias, bias.geometry, query.shape[1] // units, units, query.device)
         return AttentionOutput(*attention_with(tiles, inputs))
     return AttentionOutput(*attention(*inputs))
+
+
+def _refuse_transformations() -> None:
+    if is_transformed():
+        raise UnsupportedFeature(
+            "blocked attention must be called outside of torch.func's transformations and of forward-mode "
+            "differentiation, which no operator of its kind takes, got one; use the implementation 'eager'"
+        )
 
 
 def _plan_of(query: Tensor, key: Tensor, *, is_causal: bool) -> TiledPlan:
