@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
-from torch.nn.functional import pad
 
 from headstock.masks import (
     Geometry,
@@ -20,8 +19,8 @@ from headstock.masks import (
     to_dense,
     to_dense_or_additive,
 )
-from headstock.masks.planning import BlockPlan
 from headstock.masks.predicate import patterns_of
+from tests.support.mask_blocks import blocks_of
 from tests.support.mask_formulas import block_sizes, deep_cases
 from tests.support.masks import Case, loop, offset_of
 
@@ -38,22 +37,9 @@ def scalars(mask: Mask, geometry: Geometry) -> Tensor:
     return found
 
 
-def blocks_of(dense: Tensor, found: BlockPlan) -> tuple[Tensor, Tensor]:
-    """Whether some and whether every pair of each block is visible, read from the entries."""
-    grid = found.grid
-    short = (-dense.shape[3] % grid.kv_size, -dense.shape[2] % grid.q_size)
-    some, every = (
-        pad(dense, (0, short[0], 0, short[1]), value=value)
-        .unflatten(3, (grid.kv_blocks, grid.kv_size))
-        .unflatten(2, (grid.q_blocks, grid.q_size))
-        for value in (False, True)
-    )
-    return some.any(5).any(3), every.all(5).all(3)
-
-
 def check_sound(mask: Mask, geometry: Geometry, block_size: Any, dense: Tensor) -> None:
     found = plan(mask, geometry, block_size)
-    some, every = blocks_of(dense, found)
+    some, every = blocks_of(dense, block_size)
     full, partial = (each.expand(some.shape) for each in (found.full, found.partial))
     assert not (full & partial).any(), "a block is full or partial"
     assert not (full & ~every).any(), "a hidden pair in a full block"

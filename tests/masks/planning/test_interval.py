@@ -141,6 +141,9 @@ def test_what_would_pick_a_branch_raises(value: Any, branch: Callable[[Any], obj
         lambda i: (i <= 3) & 1,
         lambda i: (i <= 3) & torch.tensor([True, False]),
         lambda i: i.shape,
+        lambda i: (i <= 3).to(torch.int8),
+        lambda i: (i <= 3).to(dtype=torch.float32),
+        lambda i: (i <= 3) * 1,
     ],
 )
 def test_what_has_no_meaning_raises(operation: Callable[[Interval], object]) -> None:

@@ -143,17 +143,19 @@ def with_prepared(prepared: PreparedMask, scores: Tensor) -> Tensor:
     return with_plan(prepared.plan(64), scores)
 
 
+def whole(function: Any) -> Any:
+    return torch.compile(function, fullgraph=True, backend="eager")
+
+
 def test_a_plan_made_before_is_used_in_a_compiled_graph() -> None:
     for size in (50, 100):
         prepared = prepare(causal() & sliding_window(size), Geometry(1, 300, 300))
         wanted = with_plan(prepared.plan(64), torch.zeros(2))
-        compiled: Any
-        for compiled, given in ((with_plan, prepared.plan(64)), (with_prepared, prepared)):
-            assert torch.equal(torch.compile(compiled, fullgraph=True, backend="eager")(given, torch.zeros(2)), wanted)
+        assert torch.equal(whole(with_plan)(prepared.plan(64), torch.zeros(2)), wanted)
+        assert torch.equal(whole(with_prepared)(prepared, torch.zeros(2)), wanted)
 
 
 def test_a_prepared_mask_without_a_plan_is_refused_in_a_compiled_graph() -> None:
     prepared = prepare(causal(), Geometry(1, 300, 300))
-    compiled: Any = torch.compile(with_prepared, fullgraph=True, backend="eager")
     with pytest.raises(Exception, match=r"plan there with `prepare\(mask, geometry\).plan\(\)`, and pass what is prep"):
-        compiled(prepared, torch.zeros(2))
+        whole(with_prepared)(prepared, torch.zeros(2))
