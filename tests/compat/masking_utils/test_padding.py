@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import masking_utils as their_module
 
 from headstock.compat import masking_utils as ours
-from headstock.compat.masking_utils.padding import keep_of, may_read
+from headstock.compat.masking_utils.padding import keep_of
 from headstock.errors import InvalidShape
 from tests.support.transformers_masks import equal, padding_masks
 
@@ -41,16 +41,3 @@ def test_other_forms_are_refused() -> None:
         keep_of(torch.ones(3))
     with pytest.raises(InvalidShape, match=r"attention_mask of two dimensions must hold ones .* got negative values"):
         keep_of(torch.tensor([[0.0, -1.0]]))
-
-
-def test_values_are_not_read_while_a_graph_is_made() -> None:
-    assert may_read(torch.ones(1))
-    assert not may_read(torch.ones(1, device="meta"))
-    seen: list[bool] = []
-
-    def noted(x: torch.Tensor) -> torch.Tensor:
-        seen.append(may_read(x))
-        return x + 1
-
-    torch.compile(noted, fullgraph=True, backend="eager")(torch.ones(1))
-    assert seen == [False]

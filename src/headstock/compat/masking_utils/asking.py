@@ -9,11 +9,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from headstock.compat.masking_utils.functions import as_mask
-from headstock.compat.masking_utils.padding import keep_of, may_read, prepare_padding_mask
+from headstock.compat.masking_utils.padding import keep_of, prepare_padding_mask
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Geometry, Mask, PreparedMask, padding, prepare
 from headstock.masks.contract import Device
 from headstock.masks.structure import hides_nothing, is_top_left_causal
+from headstock.masks.tracing import is_readable
 
 __all__ = ["Asked", "refuse_unknown"]
 
@@ -94,14 +95,14 @@ class Asked:
         if self.keep is None:
             return True
         start = self.geometry.kv_offset
-        if not may_read(self.keep) or isinstance(start, Tensor):
+        if not is_readable(self.keep) or isinstance(start, Tensor):
             return False
         return bool(self.keep[:, start : start + min(count, self.geometry.kv_length)].all())
 
     def _settled_geometry(self) -> Geometry:
         """With the offset of a static cache, a tensor, as the number that it is now, where that may be read."""
         offset = self.geometry.q_offset
-        if isinstance(offset, Tensor) and offset.numel() == 1 and may_read(offset):
+        if isinstance(offset, Tensor) and offset.numel() == 1 and is_readable(offset):
             return replace(self.geometry, q_offset=int(offset))
         return self.geometry
 
@@ -125,5 +126,4 @@ def _as_length(offset: Any) -> int:
 def _is_exporting() -> bool:
     # An exported graph serves lengths and padding that it was not traced with. `torch.compiler.is_exporting()` is a
     # constant True to dynamo before torch 2.14.
-    exporting = torch.compiler.is_compiling() and getattr(torch.compiler, "_is_exporting_flag", True)
-    return torch.jit.is_tracing() or exporting  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_compiling() and getattr(torch.compiler, "_is_exporting_flag", True)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from headstock.compat.masking_utils.asking import Asked, refuse_unknown
 from headstock.compat.masking_utils.functions import causal_mask_function
-from headstock.compat.masking_utils.padding import may_read
 from headstock.errors import InvalidShape
 from headstock.masks.contract import Predicate
+from headstock.masks.tracing import is_readable
 
 __all__ = ["eager_mask", "sdpa_mask", "sdpa_mask_older_torch", "sdpa_mask_recent_torch"]
 
@@ -127,11 +127,11 @@ def sdpa_mask_recent_torch(
     if (
         cache_position.ndim != 1
         or not len(cache_position)
-        or (may_read(cache_position) and bool((cache_position.diff() != 1).any()))
+        or (is_readable(cache_position) and bool((cache_position.diff() != 1).any()))
     ):
         raise InvalidShape(
             "cache_position must hold the indices of the queries, each one more than that before, got "
-            f"{cache_position.tolist() if may_read(cache_position) else list(cache_position.shape)}; "
+            f"{cache_position.tolist() if is_readable(cache_position) else list(cache_position.shape)}; "
             "positions of packed documents go into position_ids"
         )
     return sdpa_mask(

@@ -7,14 +7,13 @@ from torch import Tensor
 
 from headstock.compat.masking_utils.asking import Asked, refuse_unknown
 from headstock.compat.masking_utils.functions import causal_mask_function
-from headstock.compat.masking_utils.padding import may_read
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Geometry
 from headstock.masks.contract import Predicate
 from headstock.masks.patterns.documents import Documents
 from headstock.masks.predicate import Band, Conjunction
 from headstock.masks.structure import band_of, hides_nothing
-from headstock.masks.tracing import is_known
+from headstock.masks.tracing import is_known, is_readable
 
 __all__ = ["flash_attention_mask"]
 
@@ -55,7 +54,7 @@ def flash_attention_mask(
             _refuse_unfilled(asked.geometry)
         return None
     kept = attention_mask[:, : kv_offset + kv_length][:, -kv_length:]
-    return None if kept.shape[1] == kv_length and may_read(kept) and bool(kept.all()) else kept
+    return None if kept.shape[1] == kv_length and is_readable(kept) and bool(kept.all()) else kept
 
 
 def _refuse_pattern(asked: Asked) -> Band | None:
@@ -83,7 +82,7 @@ def _is_symmetric(band: Band) -> bool:
 def _refuse_unfilled(geometry: Geometry) -> None:
     """The kernel takes the last query to stand at the last key."""
     q_offset, kv_offset = geometry.q_offset, geometry.kv_offset
-    if isinstance(kv_offset, Tensor) or (isinstance(q_offset, Tensor) and not may_read(q_offset)):
+    if isinstance(kv_offset, Tensor) or (isinstance(q_offset, Tensor) and not is_readable(q_offset)):
         return
     queries, keys = int(q_offset) + geometry.q_length, kv_offset + geometry.kv_length
     if not is_known(queries == keys):

@@ -1,10 +1,11 @@
 """Masks as torch's `BlockMask`, for FlexAttention."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn import functional
 
 from headstock.compat.masking_utils.asking import Asked, refuse_unknown
 from headstock.compat.masking_utils.functions import causal_mask_function
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 __all__ = ["flex_attention_mask", "flex_form"]
+
+_SIZE = 128
 
 
 def flex_attention_mask(
@@ -31,7 +34,7 @@ def flex_attention_mask(
     """The mask as a `BlockMask` of `[batch, 1, queries, keys]` in blocks of 128, equal to `create_block_mask`'s.
 
     Its blocks come from the plan: nothing is compiled, and no pair is looked at unless a plain function cannot be
-    planned. Inside of compiled code torch makes it. Arguments as of `sdpa_mask`.
+    planned. Inside of compiled code they come from the pairs. Arguments as of `sdpa_mask`.
 
     Raises:
         InvalidShape, InvalidComponent, UnsupportedFeature: as `sdpa_mask`.
@@ -46,21 +49,44 @@ def flex_attention_mask(
 
 def flex_form(asked: Asked) -> "BlockMask":
     """What was asked for as a `BlockMask`, with a row for each of the batch."""
-    from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+    from torch.nn.attention.flex_attention import BlockMask
 
-    batch_size, heads, q_length, kv_length = asked.geometry.shape
-    if torch.compiler.is_compiling():
-        return create_block_mask(_relative(asked), batch_size, heads, q_length, kv_length, device=asked.device or "cpu")
-    made = asked.prepared.block_mask()
+    batch_size, _, q_length, kv_length = asked.geometry.shape
+    made = _blocks_in_graph(asked) if torch.compiler.is_compiling() else asked.prepared.block_mask()
     return BlockMask.from_kv_blocks(
         _for_each(batch_size, made.kv_num_blocks),
         _for_each(batch_size, made.kv_indices),
         _for_each(batch_size, made.full_kv_num_blocks),
         _for_each(batch_size, made.full_kv_indices),
-        made.BLOCK_SIZE,
+        _SIZE,
         made.mask_mod,
         seq_lengths=(q_length, kv_length),
     )
+
+
+class _Blocks(NamedTuple):
+    """What a `BlockMask` is made of."""
+
+    kv_num_blocks: Int[Tensor, "rows heads q_blocks"]
+    kv_indices: Int[Tensor, "rows heads q_blocks kv_blocks"]
+    full_kv_num_blocks: Int[Tensor, "rows heads q_blocks"]
+    full_kv_indices: Int[Tensor, "rows heads q_blocks kv_blocks"]
+    mask_mod: Any
+
+
+def _blocks_in_graph(asked: Asked) -> _Blocks:
+    """From every pair: a graph of fixed shapes cannot hold a plan, whose length is that of what it finds."""
+    dense = asked.prepared.dense()
+    padded = functional.pad(dense, (0, -dense.shape[3] % _SIZE, 0, -dense.shape[2] % _SIZE))
+    seen = padded.unflatten(3, (-1, _SIZE)).unflatten(2, (-1, _SIZE)).sum((3, 5))
+    full = seen == _SIZE * _SIZE
+    return _Blocks(*_compressed((seen > 0) & ~full), *_compressed(full), _relative(asked))
+
+
+def _compressed(blocks: Bool[Tensor, "rows heads q_blocks kv_blocks"]) -> tuple[Tensor, Tensor]:
+    """How many blocks of each row are True, and which: those first, in order."""
+    order = torch.argsort(blocks.to(torch.int8), dim=-1, descending=True, stable=True)
+    return blocks.sum(-1, dtype=torch.int32), order.to(torch.int32)
 
 
 def _for_each(batch_size: int, rows: Tensor | None) -> Any:

@@ -12,8 +12,8 @@ from headstock.compat.masking_utils.causal import (
     create_chunked_causal_mask,
     create_sliding_window_causal_mask,
 )
-from headstock.compat.masking_utils.padding import may_read
 from headstock.errors import InvalidShape
+from headstock.masks.tracing import is_readable
 
 __all__ = ["LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING", "create_masks_for_generate", "create_recurrent_attention_mask"]
 
@@ -44,7 +44,7 @@ def create_recurrent_attention_mask(
             f"attention_mask must have a column for each of {tokens} tokens, got {list(attention_mask.shape)}; "
             "append ones for new tokens"
         )
-    if may_read(attention_mask) and bool((attention_mask == 1).all()):
+    if is_readable(attention_mask) and bool((attention_mask == 1).all()):
         return None
     return attention_mask[:, attention_mask.shape[1] - tokens :].contiguous()
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from headstock.compat.masking_utils.functions import as_mask
 from headstock.compat.masking_utils.overlays import remapped
-from headstock.compat.masking_utils.padding import may_read
 from headstock.errors import InvalidShape
 from headstock.masks import Mask, documents, padding
 from headstock.masks.contract import Predicate
+from headstock.masks.tracing import is_readable
 
 __all__ = [
     "find_packed_sequence_indices",
@@ -46,7 +46,7 @@ def find_packed_sequence_indices(position_ids: Int[Tensor, "batch tokens"]) -> I
     begins = (steps < 0) | (position_ids[:, 1:] == 0)
     ids = torch.nn.functional.pad(begins, (1, 0)).cumsum(-1)
     jumps = (steps > 1) & ~begins
-    if not may_read(position_ids):
+    if not is_readable(position_ids):
         torch._assert_async(~jumps.any(), f"{_RULE}, got a step by more than one; pass an attention mask")
         return ids
     if bool(jumps.any()):

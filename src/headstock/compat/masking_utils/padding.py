@@ -8,7 +8,7 @@ from torch.nn import functional
 from headstock.errors import InvalidShape
 from headstock.masks.tracing import is_readable
 
-__all__ = ["fast_all", "keep_of", "may_read", "maybe_pad_block_sequence_ids", "prepare_padding_mask"]
+__all__ = ["fast_all", "keep_of", "maybe_pad_block_sequence_ids", "prepare_padding_mask"]
 
 
 def prepare_padding_mask(
@@ -57,17 +57,12 @@ def keep_of(attention_mask: Tensor) -> Bool[Tensor, "batch tokens"]:
             f"attention_mask must be a padding mask [batch, keys] or prepared [batch, heads, queries, keys], got "
             f"{list(attention_mask.shape)}; give it a dimension of size 1 for what it does not tell apart"
         )
-    if attention_mask.is_floating_point() and may_read(attention_mask) and bool((attention_mask < 0).any()):
+    if attention_mask.is_floating_point() and is_readable(attention_mask) and bool((attention_mask < 0).any()):
         raise InvalidShape(
             "attention_mask of two dimensions must hold ones for the keys to see and zeros for padding, got negative "
             "values, as of a mask that is added to scores; pass `mask == 0`, or a mask of four dimensions"
         )
     return attention_mask.to(torch.bool)
-
-
-def may_read(tensor: Tensor) -> bool:
-    """Whether a decision may depend on the values: not while any kind of graph is being made."""
-    return is_readable(tensor) and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _filled(table: Tensor, length: int, value: int) -> Tensor:
