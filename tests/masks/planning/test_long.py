@@ -3,7 +3,6 @@
 import resource
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -37,13 +36,11 @@ def check_runs(found: BlockPlan, ids: Tensor) -> None:
     assert (found.ends[full] * BLOCK - 1 <= queries[rows[full]]).all()
 
 
-@pytest.mark.slow
 def test_a_million_tokens_of_documents() -> None:
     ids = packed(MILLION)
     check_runs(plan(causal() & documents(ids), Geometry(1, MILLION, MILLION)), ids[0])
 
 
-@pytest.mark.slow
 def test_four_million_tokens_of_a_window() -> None:
     tokens, size = 4 * 2**20, 8192
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

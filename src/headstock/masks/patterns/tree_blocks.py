@@ -15,7 +15,7 @@ from headstock.masks.planning.truth import Truth
 
 __all__ = ["TreeBlocks"]
 
-_BITS = 62  # blocks of keys in one word
+_BITS = 64  # blocks of keys in one word; shifting back keeps the sign, which is the last of them
 _WORDS = 2**22  # held at once, 32 MiB
 _Spans = tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]
 
@@ -99,21 +99,22 @@ def _words(parents: Tensor, queries: Tensor, keys: Tensor, grid: Grid) -> Iterat
         bits = _own_bits(block, first, min(at_once, words - first))
         for jump in jumps:
             # Every token takes over what the ancestor 2**n steps up has gathered.
-            bits = bits | bits.gather(1, jump[..., None].expand_as(bits))
+            bits = bits | bits.flatten(0, 1).index_select(0, jump).view_as(bits)
         bits = bits.gather(1, queries[..., None].expand(-1, -1, bits.shape[2]))
         joined = _union(_blocked(bits.transpose(1, 2).flatten(0, 1), grid.q_size))  # [rows * words, q_blocks]
         joined = joined.unflatten(0, (len(parents), -1)).transpose(1, 2)
         yield (joined[..., None] >> torch.arange(_BITS) & 1).bool().flatten(2)
 
 
-def _jumps(parents: Int[Tensor, "rows tokens"]) -> list[Int[Tensor, "rows tokens"]]:
-    """The ancestor 1, 2, 4, ... steps up, the root where there is none, as far as there is any."""
-    own = torch.arange(parents.shape[1]).expand_as(parents)
-    jump = torch.where(parents < 0, own, parents)
+def _jumps(parents: Int[Tensor, "rows tokens"]) -> list[Int[Tensor, "rows*tokens"]]:
+    """The ancestor 1, 2, 4, ... steps up, the root where there is none, as far as there is any; of all rows."""
+    rows, tokens = parents.shape
+    own = torch.arange(rows * tokens)
+    jump = torch.where(parents < 0, own.view_as(parents), parents + torch.arange(rows)[:, None] * tokens).flatten()
     found = []
     while not torch.equal(jump, own):
         found.append(jump)
-        own, jump = jump, jump.gather(1, jump)
+        own, jump = jump, jump.index_select(0, jump)
     return found
 
 
