@@ -5,8 +5,8 @@ import torch
 from hypothesis import example, given
 
 from headstock.errors import InvalidShape, UnsupportedFeature
-from headstock.masks import Geometry, Mask, bidirectional, causal, evaluation, padding, sliding_window
-from headstock.masks.evaluation import check_geometry, device_of, evaluate, hidden_rows
+from headstock.masks import Geometry, Mask, bidirectional, causal, padding, sliding_window
+from headstock.masks.evaluation import check_geometry, device_of, evaluate
 from tests.support.masks import Case, cases, loop, stacks
 
 SQUARE = Geometry(batch_size=2, q_length=7, kv_length=7)
@@ -65,14 +65,3 @@ def test_every_pattern_of_an_expression_checks_the_geometry() -> None:
     check_geometry(causal() | ~short, Geometry(batch_size=2, q_length=7, kv_length=6))
     with pytest.raises(InvalidShape, match="keep must cover the keys up to index 6, got 6 positions"):
         check_geometry(causal() | ~short, SQUARE)
-
-
-@given(cases())
-def test_hidden_rows_are_those_of_the_entries_however_few_exist_at_a_time(case: Case) -> None:
-    whole = hidden_rows(case.mask, case.geometry)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "MANY_ENTRIES", 5)
-        found = hidden_rows(case.mask, case.geometry)
-    expected = ~loop(case.meaning, case.geometry).any(-1)
-    for each in (whole, found):
-        assert torch.equal(each.expand(case.geometry.shape[:3]), expected)

@@ -130,6 +130,9 @@ def _outranked(name: str, chosen: str, implementation: str) -> str:
 def _density(prepared: PreparedMask | None) -> float:
     if prepared is None or 0 in prepared.geometry.shape:
         return 1.0
+    if prepared.given is None:
+        seen = prepared.seen_keys()
+        return int(seen.sum()) / (seen.numel() * prepared.geometry.kv_length)
     rows = prepared.geometry.q_length
     parts = (rows_of(prepared, start) for start in range(0, rows, ROWS))
     return round(sum(part.double().mean().item() * part.shape[2] for part in parts) / rows, 12)

@@ -1,7 +1,6 @@
 """A mask at every quadruple of a geometry: patterns by broadcasting, plain functions as their scalar meaning says."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -15,10 +14,7 @@ from headstock.masks.geometry import Geometry
 from headstock.masks.indices import Indices, indices_of
 from headstock.masks.mask import Mask
 from headstock.masks.predicate import Junction, Negation, Pattern, patterns_of
-from headstock.masks.tracing import is_known
-
-MANY_ENTRIES = 2**26
-"""Entries of a mask, of one batch row and head, that may exist at once where they are but looked through."""
+from headstock.masks.tracing import is_known, is_readable
 
 
 def device_of(mask: Mask, geometry: Geometry, device: Device) -> torch.device | None:
@@ -41,6 +37,12 @@ def device_of(mask: Mask, geometry: Geometry, device: Device) -> torch.device | 
     return next((offset.device for offset in offsets if isinstance(offset, Tensor)), None)
 
 
+def can_be_read(mask: Mask, device: torch.device | None) -> bool:
+    """Say whether the values of the mask may be looked at now, as a plan does."""
+    tensors = [tensor for pattern in patterns_of(mask.predicate) for tensor in pattern.tensors()]
+    return all(map(is_readable, (torch.empty(0, device=device), *tensors)))
+
+
 def check_geometry(mask: Mask, geometry: Geometry) -> None:
     """Refuse a geometry that the arguments of the mask's patterns do not cover.
 
@@ -60,19 +62,6 @@ def evaluate(
             (geometry.batch_size, 1, geometry.q_length, geometry.kv_length), dtype=torch.bool, device=device
         )
     return evaluate_at(mask.predicate, lambda: indices_of(geometry, device))
-
-
-def hidden_rows(
-    mask: Mask, geometry: Geometry, device: torch.device | None = None
-) -> Bool[Tensor, "rows heads queries"]:
-    """True for a query that sees no key; of a mask with many entries only some exist at a time."""
-    length = geometry.q_length
-    step = max(MANY_ENTRIES // geometry.kv_length, 1) if is_known(geometry.kv_length > 0) else length
-    if not is_known(length > step):
-        return ~evaluate(mask, geometry, device).expand(-1, -1, length, -1).any(-1)
-    starts = range(0, length, step)
-    parts = [replace(geometry, q_length=min(step, length - at), q_offset=geometry.q_offset + at) for at in starts]
-    return torch.cat([hidden_rows(mask, part, device) for part in parts], -1)
 
 
 def evaluate_at(predicate: Predicate, make: Callable[[], Indices]) -> Bool[Tensor, "rows heads queries keys"]:

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headstock.errors import InvalidConfig, InvalidShape, UnsupportedFeature
 from headstock.masks.contract import CausalOrBlocks, CausalOrDense, Device, Index, MaskLike, Predicate, Verdict
-from headstock.masks.evaluation import MANY_ENTRIES, check_geometry, device_of, evaluate, hidden_rows
+from headstock.masks.evaluation import can_be_read, check_geometry, device_of, evaluate
 from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
 from headstock.masks.node import text_of_value
 from headstock.masks.packing import varlen_of
 from headstock.masks.planning import BlockPlan, plan
+from headstock.masks.planning.counting import seen_keys
 from headstock.masks.planning.in_graph import tiled_in_graph
 from headstock.masks.planning.tiled import TiledPlan, tiled
 from headstock.masks.planning.torch_form import block_mask_of
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 R = TypeVar("R")
+
+MANY_PAIRS = 2**24
+"""Pairs of query and key beyond which a plan finds empty rows sooner than all entries do."""
 
 
 class Lowering:
@@ -175,6 +179,10 @@ class Lowering:
         """See `to_window`."""
         return self._keep("window", lambda: window_of(self._predicate("a kernel's window"), self._geometry))
 
+    def seen_keys(self) -> Int[Tensor, "rows heads queries"]:
+        """The number of keys that each query sees, `[batch | 1, heads | 1, queries]`, on the CPU."""
+        return self._keep("seen_keys", lambda: seen_keys(self.mask, self.plan(), self._device))
+
     def empty_rows(self) -> Bool[Tensor, "rows heads queries"] | None:
         """True for a query that sees no key, `[batch | 1, heads | 1, queries]`; None where there surely is none."""
         return self._keep("empty_rows", self._empty_rows)
@@ -226,10 +234,9 @@ class Lowering:
             return None
         if self._values is not None:
             return hidden_of(self._values).all(-1)
-        # A graph would hold each of the parts that are looked at one after the other.
-        apart = not torch.compiler.is_compiling() and "dense" not in self._kept
-        if isinstance(self._source, Mask) and apart and geometry.q_length * geometry.kv_length > MANY_ENTRIES:
-            return hidden_rows(self._source, geometry, self._device)
+        pairs = geometry.q_length * geometry.kv_length
+        if "dense" not in self._kept and can_be_read(self.mask, self._device) and pairs > MANY_PAIRS:
+            return (self.seen_keys() == 0).to(self._device)
         return ~self.dense().any(-1)
 
     def _keep(self, key: object, make: Callable[[], R]) -> R:
