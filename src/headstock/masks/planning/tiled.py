@@ -83,7 +83,8 @@ def _shared_tiles(
     mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device
 ) -> tuple[Int[Tensor, "blocks"], Bool[Tensor, "tiles q_size kv_size"]]:
     """The tiles of blocks without repetition, and which of them each block holds."""
-    if _depends_on_distance(mask.predicate) and not isinstance(grid.geometry.q_offset, Tensor):
+    offsets = (grid.geometry.q_offset, grid.geometry.kv_offset)
+    if _depends_on_distance(mask.predicate) and not any(isinstance(each, Tensor) for each in offsets):
         first, which = _first_of_each(kv_block * grid.kv_size - block_row % grid.q_blocks * grid.q_size)
         # Taken from the middle of the sequence or from its end alike: past the end, indices go on.
         return which, _endless_tiles(mask, grid, block_row[first], kv_block[first], device)
