@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-__all__ = ["DECODERS", "ENCODERS", "masks_from", "tiny"]
+__all__ = ["DECODERS", "ENCODERS", "masks_from", "replace_masks", "tiny"]
 
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -58,12 +58,16 @@ def masks_from(masks: ModuleType, model: Any) -> Iterator[list[str]]:
     """Let the model's own module, and generation, take their mask functions from `masks`; tells which were called."""
     called: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in (type(model).__module__, "transformers.generation.utils"):
-            module = importlib.import_module(name)
-            for function in vars(module).copy():
-                if function.startswith("create_") and hasattr(masks, function):
-                    patch.setattr(module, function, _noting(getattr(masks, function), function, called))
+        for module in (type(model).__module__, "transformers.generation.utils"):
+            replace_masks(patch, importlib.import_module(module), masks, called)
         yield called
+
+
+def replace_masks(patch: pytest.MonkeyPatch, module: Any, masks: ModuleType, called: list[str]) -> None:
+    """As if the module had imported from `masks` what it imported from transformers' `masking_utils`."""
+    for name, function in vars(module).copy().items():
+        if getattr(function, "__module__", None) == "transformers.masking_utils":
+            patch.setattr(module, name, _noting(getattr(masks, name), name, called))
 
 
 def _noting(function: Any, name: str, called: list[str]) -> Any:

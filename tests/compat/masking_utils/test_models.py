@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import StaticCache
+from transformers.models.gemma3 import modeling_gemma3 as gemma3
 
 from headstock.compat import masking_utils as ours
-from tests.support.tiny_transformers import DECODERS, ENCODERS, masks_from, tiny
+from tests.support.tiny_transformers import DECODERS, ENCODERS, masks_from, replace_masks, tiny
+from tests.support.transformers_masks import caches, config_of, equal, padding_masks
 
 BOTH = [(kind, name) for kind in sorted(DECODERS | ENCODERS) for name in ("eager", "sdpa")]
 BOTH.remove(("gemma2", "sdpa"))  # not supported: its softcap would be dropped
@@ -93,3 +97,28 @@ def test_a_model_compiles_whole_with_its_masks() -> None:
     real = inputs["attention_mask"].bool()
     # The graph has a mask where eager code has none needed, no other difference: the same kernels, the same order.
     torch.testing.assert_close(found[real], wanted[real], rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data(), st.sampled_from(["eager", "sdpa"]))
+def test_a_module_that_puts_masks_together_by_itself_gets_the_same(data: st.DataObject, implementation: str) -> None:
+    batch_size, window = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 6))
+    call = data.draw(caches(batch_size, window))
+    total = call.seen + call.new
+    images = torch.tensor([data.draw(st.lists(st.integers(0, 1), min_size=total, max_size=total))] * batch_size)
+    said: dict[str, Any] = {
+        "config": config_of(implementation, sliding_window=window),
+        "inputs_embeds": torch.zeros(batch_size, call.new, 8),
+        "attention_mask": data.draw(padding_masks(batch_size, total)),
+        "past_key_values": call.cache,
+        "position_ids": None,
+        "block_sequence_ids": gemma3.get_block_sequence_ids_for_mask(images),
+    }
+    wanted = gemma3.create_masks_for_vision_model(**said)
+    called: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        replace_masks(patch, gemma3, ours, called)
+        found = gemma3.create_masks_for_vision_model(**said)
+    assert {"create_causal_mask", "_preprocess_mask_arguments", "blockwise_overlay"} <= set(called)
+    assert found.keys() == wanted.keys()
+    assert all(equal(found[kind], wanted[kind]) for kind in wanted)
