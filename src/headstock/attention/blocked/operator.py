@@ -249,16 +249,31 @@ class _WithTiles(torch.autograd.Function):
         return output
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_output: Tensor | None, of_log_sum_exp: Tensor | None) -> tuple[Any, ...]:
         output, log_sum_exp, inputs = _restored(ctx)
         names = Inputs._fields
         needed = dict(zip(names, ctx.needs_input_grad[1:], strict=True))
         of_output = torch.zeros_like(output) if of_output is None else of_output
         saved = Saved(output, log_sum_exp, of_output, of_log_sum_exp)
-        found = run_backward(inputs, saved, Wanted(sinks=needed["sinks"]), ctx.tiles)
+        with torch.no_grad():
+            found = run_backward(inputs, saved, Wanted(sinks=needed["sinks"]), ctx.tiles)
+        if torch.is_grad_enabled():
+            sources = (*saved, *inputs[:3], inputs.sinks)
+            found = [_Once.apply(each, *sources) for each in found]  # type: ignore[no-untyped-call]
         gradients = dict(zip(("query", "key", "value", "sinks"), found, strict=False))
         return None, *(gradients[name] if needed[name] and name in gradients else None for name in names)
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that has none itself, by what it was computed from."""
+
+    @staticmethod
+    def forward(_ctx: Any, gradient: Tensor, *_sources: Tensor | None) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Any) -> Any:
+        return _refuse_second_derivative(_ctx)
 
 
 def attention_with(tiles: BiasTiles, inputs: Inputs) -> tuple[Tensor, Tensor]:
