@@ -143,6 +143,13 @@ def test_queries_of_each_row_may_begin_elsewhere() -> None:
     assert found[:, 0, 0].tolist() == [[True, True, False, False], [True, True, True, True]]
 
 
+def test_keys_of_each_row_may_begin_elsewhere() -> None:
+    keep = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 0]])
+    found = ours.sdpa_mask(2, 1, 3, 3, torch.tensor([0, 1]), attention_mask=keep)  # type: ignore[arg-type]
+    assert found is not None
+    assert found[:, 0, 0].tolist() == [[True, False, True], [True, True, False]]
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InvalidShape, match=r"q_offset must make no absolute index negative, got -1"):
         ours.sdpa_mask(1, 3, 3, -1)

@@ -19,7 +19,7 @@ from headstock.masks import Geometry, causal, prepare
 from headstock.masks.table import MASK_REPRESENTATIONS
 from tests.support.attention_functions import additive
 from tests.support.tiny_transformers import masks_from, tiny
-from tests.support.transformers_masks import config_of, meaning
+from tests.support.transformers_masks import config_of, equal, meaning
 
 theirs: Any = their_module
 EMBEDS = torch.zeros(2, 3, 8)
@@ -98,6 +98,22 @@ def test_an_attention_function_is_given_what_it_declares() -> None:
     assert ours.create_causal_mask(config_of("takes none"), EMBEDS, KEEP, None) is None
 
 
+def test_what_a_function_declares_comes_before_a_representation_of_its_name_and_that_before_none() -> None:
+    def mine(mask: Any, geometry: Any, *, dtype: Any, device: Any) -> str:
+        return "mine"
+
+    @StrictAttention.register("declared", mask="dense")
+    def declared(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **keywords: Any) -> Any: ...
+
+    StrictAttention.register("silent", additive)
+    with ALL_REPRESENTATIONS.override(declared=mine, silent=mine):
+        found: Any = ours.create_causal_mask(config_of("declared"), EMBEDS, KEEP, None)
+        assert found.dtype == torch.bool
+        assert ours.create_causal_mask(config_of("silent"), EMBEDS, KEEP, None) == "mine"
+    added: Any = ours.create_causal_mask(config_of("silent"), EMBEDS, KEEP, None)
+    assert added.dtype == torch.float32
+
+
 def test_padding_of_an_attention_function_without_entry_counts_where_theirs_drops_it() -> None:
     eager = tiny("llama", "eager")
     ids = torch.tensor([[0, 0, 3, 4], [1, 2, 3, 4]])
@@ -124,6 +140,17 @@ def test_a_name_that_no_table_has_is_refused_where_theirs_makes_no_mask() -> Non
         ours.create_causal_mask(config_of("my_sdpa"), EMBEDS, KEEP, None)
     with pytest.raises(UnknownName, match=r"'my_sdpa'"):
         ours._preprocess_mask_arguments(config_of("my_sdpa"), EMBEDS, KEEP, None, None, 0)
+
+
+def test_the_prefix_of_a_paged_layout_is_none_of_the_mask() -> None:
+    for name in ("sdpa", "eager", "dense"):
+        found, wanted = (
+            ours.create_causal_mask(config_of(each), EMBEDS, KEEP, None) for each in (f"paged|{name}", name)
+        )
+        assert equal(found, wanted)
+    local = ours.AttentionMaskInterface()
+    local["paged|sdpa"] = lambda **_: "its own"
+    assert ours.create_causal_mask(config_of("paged|sdpa"), EMBEDS, KEEP, None, mask_interface=local) == "its own"
 
 
 @pytest.mark.parametrize("name", [None, 3])

@@ -1,4 +1,19 @@
-"""`transformers.masking_utils`: its mask functions and `create_*`, on headstock's masks."""
+"""`transformers.masking_utils`: its mask functions and `create_*`, on headstock's masks.
+
+Every public name of 5.23, and of 4.x `AttentionMask`, `tensor_to_mask_visual` and the two older forms of `sdpa_mask`.
+The results are those of transformers entry by entry, `None` included, but where it goes wrong without a word:
+
+- An implementation without an entry gets the mask that its attention function declares, or an error; there, no mask.
+- A local `AttentionMaskInterface` is used, as `mask_interface=local`; there, never.
+- `None` comes back only where the mask says what the caller makes of it; there, a `mask_function` may be dropped.
+- Flash attention refuses what has no way to its kernel: other functions, blocks, packed rows of a batch.
+- Masks that are not causal heed `position_ids`, `block_sequence_ids` and `layer_idx`.
+- Repeated positions do not cut a document in pieces, and a jump is refused instead of guessed at.
+- Boolean masks of four dimensions are not added to scores as zeros and ones, nor is additive padding read in reverse.
+- Plain functions mean what `torch.vmap` says of them.
+- Windows of no key, and keywords that would be dropped, are refused.
+- Layers of the kind `hybrid_sliding` have their window in `create_masks_for_generate`.
+"""
 
 from headstock.compat.masking_utils.bidirectional import (
     create_bidirectional_mask,

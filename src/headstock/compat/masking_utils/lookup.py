@@ -22,9 +22,10 @@ __all__ = ["as_mask_function", "find_representation", "mask_function_for"]
 def mask_function_for(config: Any, interface: AttentionMaskInterface | None) -> MaskFunction:
     """The mask function of `config._attn_implementation`.
 
-    It is looked for in `interface` (None: the shared one), then among headstock's representations of masks, then as an
-    attention function of headstock's, which says what representation it takes. transformers makes no mask at all where
-    it finds no entry, so that padding is attended to.
+    It is the entry of `interface` (None: the shared one), else what headstock's attention function of that name
+    declares to take, else headstock's representation of that name, else the additive one for an attention function that
+    declares nothing. The prefix `paged|` is one of layout. transformers makes no mask at all where it finds no entry,
+    so that padding is attended to.
 
     Raises:
         InvalidConfig: the configuration names no implementation.
@@ -36,10 +37,12 @@ def mask_function_for(config: Any, interface: AttentionMaskInterface | None) -> 
             f"config._attn_implementation must name an attention implementation, got {name!r}; set it, as to 'sdpa'"
         )
     table = ALL_MASK_ATTENTION_FUNCTIONS if interface is None else interface
+    if name not in table:
+        name = name.removeprefix("paged|")
     found: MaskFunction | None = table.get(name)
     if found is not None:
         return found
-    if _declares_none(name):
+    if _representation_name(name) == "none":
         return _no_mask
     representation = find_representation(name)
     if representation is None:
@@ -51,13 +54,18 @@ def mask_function_for(config: Any, interface: AttentionMaskInterface | None) -> 
 
 
 def find_representation(name: str) -> MaskRepresentation | None:
-    """Headstock's representation of that name, or the one that the attention function of that name takes."""
-    found: MaskRepresentation | None = ALL_REPRESENTATIONS.get(name)
+    """Headstock's representation that the attention function of that name takes, or that has the name."""
+    found: MaskRepresentation | None = ALL_REPRESENTATIONS.get(_representation_name(name))
+    return found
+
+
+def _representation_name(name: str) -> str:
     attention = ALL_ATTENTION_FUNCTIONS.get(name)
-    if found is not None or attention is None:
-        return found
-    taken: MaskRepresentation | None = ALL_REPRESENTATIONS.get(contract_of(attention).mask)
-    return taken
+    if attention is None:
+        return name
+    contract = contract_of(attention)
+    declares = contract.declared is not None and contract.declared.mask is not None
+    return contract.mask if declares or name not in ALL_REPRESENTATIONS else name
 
 
 def as_mask_function(representation: MaskRepresentation) -> MaskFunction:
@@ -89,11 +97,6 @@ def _none_or_dense(asked: Asked, prepared: PreparedMask, allowed: dict[str, Any]
     """Nothing, where the caller takes that for what the mask says."""
     causal, full = (bool(allowed.get(f"allow_is_{kind}_skip")) for kind in ("causal", "bidirectional"))
     return None if asked.needs_no_mask(allowed.get("local_size"), causal=causal, full=full) else prepared.dense()
-
-
-def _declares_none(name: str) -> bool:
-    attention = ALL_ATTENTION_FUNCTIONS.get(name)
-    return attention is not None and contract_of(attention).mask == "none"
 
 
 def _no_mask(**_: Any) -> None:
