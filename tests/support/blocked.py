@@ -41,6 +41,7 @@ class Steps(NamedTuple):
     most_pairs: int = 2**18
     fewest_strips: int = 4
     pairs: int = 2**20
+    most_spans: int = 3
 
 
 #: Blocks of few pairs, of which several are joined, put in bands and merged: as in sequences of many thousand tokens.
@@ -62,6 +63,7 @@ def steps(draw: st.DrawFn) -> Steps:
         most_pairs=draw(st.sampled_from([1, 30, 2**18])),
         fewest_strips=draw(st.sampled_from([2, 3, 4])),
         pairs=draw(st.sampled_from([1, 12, 50, 2**20])),
+        most_spans=draw(st.integers(1, 4)),
     )
 
 
@@ -74,8 +76,9 @@ def small(chosen: Steps) -> Iterator[None]:
             _MOST_KEYS=chosen.most_keys,
             _MOST_PAIRS=chosen.most_pairs,
             _FEWEST_STRIPS=chosen.fewest_strips,
+            _MOST_SPANS=chosen.most_spans,
         ),
-        mock.patch.object(call, "_PAIRS", chosen.pairs),
+        mock.patch.multiple(call, _PAIRS=chosen.pairs, _FUSED_PAIRS=2 * chosen.pairs),
     ):
         yield
 
