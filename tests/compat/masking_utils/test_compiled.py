@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, StaticCache
+from transformers import masking_utils as theirs
 
 from headstock.attention import ATTENTION_FUNCTIONS
 from headstock.compat import masking_utils as ours
@@ -152,3 +153,13 @@ def test_an_exported_graph_holds_a_mask_for_every_length() -> None:
     for tokens in (6, 9):
         found = exported.module()(torch.zeros(2, tokens, 8))
         assert torch.equal(found, torch.ones(2, 1, tokens, tokens).tril() > 0)
+
+
+def test_nothing_is_read_on_the_meta_device_where_theirs_cannot_go_on() -> None:
+    embeds, keep = torch.zeros(2, 4, 8, device="meta"), torch.ones(2, 4, device="meta")
+    for said in ({"attention_mask": keep}, {"position_ids": keep.long()}):
+        forward: dict[str, Any] = {"attention_mask": None, "past_key_values": None, **said}
+        found: Any = ours.create_causal_mask(SDPA, embeds, **forward)
+        assert (found.shape, found.device.type) == ((2, 1, 4, 4), "meta")
+        with pytest.raises(RuntimeError, match=r"cannot be called on meta tensors"):
+            theirs.create_causal_mask(SDPA, embeds, **forward)
