@@ -16,6 +16,9 @@ from headstock.masks.geometry import offset_of
 
 __all__ = ["BiasTiles", "DenseTiles", "DistanceTiles", "FunctionTiles"]
 
+_LEAST_ROWS = 128
+"""Queries whose diagonals are summed at once, where there are no more keys than that."""
+
 
 class BiasTiles(ABC):
     """A bias, tile by tile.
@@ -223,6 +226,13 @@ def _diagonal_sums(
 ) -> Float[Tensor, "size groups distances"]:
     """The sums over pairs of equal distance, `rows + keys - 1` of them from the last query and first key on."""
     *outer, rows, keys = values.shape
-    # With each row moved one place to the right of the one below it, diagonals are columns.
-    padded = torch.nn.functional.pad(values.flip(-2), (0, rows)).flatten(-2)
-    return padded[..., : rows * (keys + rows - 1)].reshape(*outer, rows, keys + rows - 1).sum(-2)
+    total = values.new_zeros(*outer, rows + keys - 1)
+    # What is padded below grows with the square of the rows.
+    for part in values.split(max(keys, _LEAST_ROWS), -2):
+        count = part.shape[-2]
+        # With each row moved one place to the right of the one below it, diagonals are columns.
+        padded = torch.nn.functional.pad(part.flip(-2), (0, count)).flatten(-2)
+        width = keys + count - 1
+        rows -= count
+        total[..., rows : rows + width] += padded[..., : count * width].reshape(*outer, count, width).sum(-2)
+    return total
