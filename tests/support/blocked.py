@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headstock.attention import AttentionOutput, ScoreBias
 from headstock.attention.bias import BoundBias
-from headstock.attention.blocked import blocked_attention, call, schedule
+from headstock.attention.blocked import biases, blocked_attention, call, schedule
 from headstock.masks import CausalOrBlocks, Geometry, TiledPlan, prepare
 from headstock.masks.planning.tiled import tiled
 from tests.support.attention import Computed, Inputs
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Steps(NamedTuple):
-    """How a call is cut up: the sides of a block, and the constants of `schedule` and `call`."""
+    """How a call is cut up: the sides of a block, and the constants of `schedule`, `call` and `biases`."""
 
     block_size: int | tuple[int, int] = 128
     most_keys: int = 2048
@@ -42,6 +42,7 @@ class Steps(NamedTuple):
     fewest_strips: int = 4
     pairs: int = 2**20
     most_spans: int = 3
+    least_rows: int = 128
 
 
 #: Blocks of few pairs, of which several are joined, put in bands and merged: as in sequences of many thousand tokens.
@@ -64,6 +65,7 @@ def steps(draw: st.DrawFn) -> Steps:
         fewest_strips=draw(st.sampled_from([2, 3, 4])),
         pairs=draw(st.sampled_from([1, 12, 50, 2**20])),
         most_spans=draw(st.integers(1, 4)),
+        least_rows=draw(st.sampled_from([1, 2, 128])),
     )
 
 
@@ -78,6 +80,7 @@ def small(chosen: Steps) -> Iterator[None]:
             _FEWEST_STRIPS=chosen.fewest_strips,
             _MOST_SPANS=chosen.most_spans,
         ),
+        mock.patch.object(biases, "_LEAST_ROWS", chosen.least_rows),
         mock.patch.multiple(call, _PAIRS=chosen.pairs, _FUSED_PAIRS=2 * chosen.pairs),
     ):
         yield
