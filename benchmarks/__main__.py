@@ -12,7 +12,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from benchmarks import attention, checkpointing, conv1d, generation, imports, lookup, masks, models, rotation
+from benchmarks import attention, blocked, checkpointing, conv1d, generation, imports, lookup, masks, models, rotation
 from benchmarks.compare import Result, Settings, table
 from benchmarks.record import environment, write
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "conv1d": conv1d.run,
     "attention": attention.run,
     "masks": masks.run,
+    "blocked": blocked.run,
     "checkpointing": checkpointing.run,
     "models": models.run,
     "generation": generation.run,

@@ -5,7 +5,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from benchmarks.compare import Contestant, Result, Settings, Target, compared, interleaved
+from benchmarks.memory import memory
 from headstock.masks import (
     Geometry,
     Mask,
@@ -180,9 +180,9 @@ def measure(kind: Kind, tokens: int, size: int, clock: str) -> None:
     small = causal() & (sliding_window(64) if kind == "window" else documents(_ids(1, 4096, 64)))
     plan(small, Geometry(1, 4096, 4096))  # what torch loads at first use is not the plan's
     geometry = Geometry(1, tokens, tokens)
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     found = plan(mask, geometry)
-    extra = _memory("VmHWM") - before  # an upper bound: importing may have needed more for a moment
+    extra = memory("VmHWM") - before  # an upper bound: importing may have needed more for a moment
     now = time.process_time if clock == "cpu" else time.perf_counter
     seconds = []
     for _ in range(5):
@@ -190,15 +190,6 @@ def measure(kind: Kind, tokens: int, size: int, clock: str) -> None:
         plan(mask, geometry)
         seconds.append(now() - started)
     print(json.dumps({"seconds": min(seconds), "bytes": float(max(extra, 0)), "runs": len(found.starts)}))
-
-
-def _memory(field: Literal["VmRSS", "VmHWM"]) -> int:
-    """Bytes of memory in use, or the most so far, of this process: `ru_maxrss` begins with that of its parent."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    line = next(each for each in status.read_text(encoding="ascii").splitlines() if each.startswith(field))
-    return int(line.split()[1]) * 1024
 
 
 def _layers(settings: Settings, tokens: int) -> list[Result]:

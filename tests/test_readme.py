@@ -17,7 +17,7 @@ PAGES = {
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-JOURNEYS, PARTS = BLOCKS[:3], BLOCKS[3:]
+JOURNEYS, MASKS, PARTS = BLOCKS[:3], BLOCKS[3], BLOCKS[4]
 REGISTRIES: list[tuple[str, str]] = re.findall(r"^\| (`.+?`) \| .+? \| `([\w.]+)` \|$", README, re.MULTILINE)
 TARGETS = sorted(set(re.findall(r"^make (\w+) ", "\n".join(PAGES.values()), re.MULTILINE)))
 
@@ -35,12 +35,20 @@ def in_a_fresh_interpreter(code: str) -> str:
     return done.stdout
 
 
-def test_there_are_three_journeys_and_the_parts_of_a_model() -> None:
-    assert (len(JOURNEYS), len(PARTS)) == (3, 1)
+def test_there_are_three_journeys_a_mask_and_the_parts_of_a_model() -> None:
+    assert len(BLOCKS) == 5
+
+
+def test_the_mask_is_drawn_planned_and_attended_to() -> None:
+    check = "expected = attend(query, key, value, mask=mask, implementation='sdpa')\n"
+    check += "torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)\n"
+    printed = in_a_fresh_interpreter(MASKS + check)
+    assert "BlockPlan(1 x 1 x 64 x 64 blocks of 128 x 128" in printed
+    assert "none visible" in printed
 
 
 def test_the_parts_of_a_model_run() -> None:
-    printed = in_a_fresh_interpreter(PARTS[0] + "print(keys.shape, values.shape == value.shape)\n").splitlines()
+    printed = in_a_fresh_interpreter(PARTS + "print(keys.shape, values.shape == value.shape)\n").splitlines()
     assert "'yarn'" in printed[0]
     assert printed[1] == "torch.Size([1, 8, 10, 64]) True"
 

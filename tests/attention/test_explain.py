@@ -89,6 +89,7 @@ def test_each_other_is_rejected_with_its_reasons() -> None:
     assert told.chosen == "eager"
     assert told.rejected == {
         "sdpa": ("does not honour softcap", "does not honour weights"),
+        "blocked": ("does not honour weights",),
         "additive": ("does not honour softcap", "does not honour weights"),
         "unmasked": ("does not honour softcap", "does not honour weights", "takes no mask"),
     }
@@ -101,11 +102,12 @@ def test_one_that_could_is_told_why_it_does_not_run() -> None:
     assert by_auto.chosen == "sdpa"
     assert by_auto.rejected == {
         "eager": ("eligible, but 'sdpa' comes first",),
-        "mine": ("eligible, but auto tries the built-in functions alone; name it to run it",),
+        "mine": ("eligible, but auto tries 'sdpa' and 'eager' alone; name it to run it",),
+        "blocked": ("eligible, but auto tries 'sdpa' and 'eager' alone; name it to run it",),
     }
     by_name = explain(QUERY, KEY, VALUE, implementation="mine", interface=interface)
     assert by_name.chosen == "mine"
-    assert by_name.rejected == dict.fromkeys(("sdpa", "eager"), ("eligible, but 'mine' was named",))
+    assert by_name.rejected == dict.fromkeys(("blocked", "sdpa", "eager"), ("eligible, but 'mine' was named",))
 
 
 def test_an_entry_that_shadows_another_takes_part_in_its_place() -> None:
@@ -119,10 +121,14 @@ def test_an_entry_that_shadows_another_takes_part_in_its_place() -> None:
 def test_it_prints_as_a_table() -> None:
     told = explain(QUERY, KEY, VALUE, mask=causal() & padding(torch.ones(2, 5).bool()), softcap=30.0)
     assert str(told) == (
-        "eager  chosen: mask as dense_or_additive, 50 bytes, 60.0% of the pairs visible\nsdpa   does not honour softcap"
+        "eager    chosen: mask as dense_or_additive, 50 bytes, 60.0% of the pairs visible\n"
+        "sdpa     does not honour softcap\n"
+        "blocked  eligible, but auto tries 'sdpa' and 'eager' alone; name it to run it"
     )
     assert str(explain(QUERY, KEY, VALUE)) == (
-        "sdpa   chosen: no mask, 100.0% of the pairs visible\neager  eligible, but 'sdpa' comes first"
+        "sdpa     chosen: no mask, 100.0% of the pairs visible\n"
+        "eager    eligible, but 'sdpa' comes first\n"
+        "blocked  eligible, but auto tries 'sdpa' and 'eager' alone; name it to run it"
     )
 
 
@@ -169,7 +175,7 @@ def test_the_size_of_a_form_of_ones_own_is_not_known() -> None:
         interface["mine"] = declare(functools.partial(additive), mask="lengths")
         told = explain(QUERY, KEY, VALUE, mask=causal(), implementation="mine", interface=interface)
         assert told.bytes is None
-        assert str(told).startswith("mine   chosen: mask as lengths, of unknown size, 60.0%")
+        assert str(told).startswith("mine     chosen: mask as lengths, of unknown size, 60.0%")
     finally:
         ALL_MASK_ATTENTION_FUNCTIONS.unregister("lengths")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface, attend
+from headstock.attention.blocked import blocked
 from headstock.attention.eager import eager
 from headstock.attention.sdpa import sdpa
 from headstock.errors import DuplicateName
@@ -16,7 +17,7 @@ QUERY, KEY, VALUE = torch.randn(3, 1, 2, 5, 8)
 
 
 def test_the_built_in_functions_are_there() -> None:
-    assert dict(ATTENTION_FUNCTIONS) == {"eager": eager, "sdpa": sdpa}
+    assert dict(ATTENTION_FUNCTIONS) == {"blocked": blocked, "eager": eager, "sdpa": sdpa}
     assert ALL_ATTENTION_FUNCTIONS.parent is ATTENTION_FUNCTIONS
 
 

@@ -124,7 +124,7 @@ def _outranked(name: str, chosen: str, implementation: str) -> str:
         return f"eligible, but {chosen!r} was named"
     if name in RANKING:
         return f"eligible, but {chosen!r} comes first"
-    return "eligible, but auto tries the built-in functions alone; name it to run it"
+    return f"eligible, but auto tries {' and '.join(map(repr, RANKING))} alone; name it to run it"
 
 
 def _density(prepared: PreparedMask | None) -> float:

@@ -70,7 +70,12 @@ def _text_of(value: Any, tensors: list[Tensor]) -> str:
 
 
 def _patterns_by_name() -> dict[str, type[Pattern]]:
-    return {each.name: each for each in Pattern.__subclasses__()}
+    found, known = {}, [Pattern]
+    for pattern in known:
+        known += pattern.__subclasses__()
+        if "name" in vars(pattern):
+            found[pattern.name] = pattern
+    return found
 
 
 @torch.library.custom_op(

@@ -7,10 +7,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headstock.masks.contract import Device, Predicate
+from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
 from headstock.masks.planning.blocks import BlockPlan
 from headstock.masks.planning.boxes import Grid
 from headstock.masks.planning.exact import tiles
+from headstock.masks.planning.judge import depends_on_rows
 from headstock.masks.predicate import Pattern, leaves
 
 __all__ = ["TiledPlan", "tiled"]
@@ -70,7 +72,8 @@ def tiled(mask: Mask, plan: BlockPlan, device: Device = None) -> TiledPlan:
 
 def _by_rows(first: Int[Tensor, "block_rows_and_one"], grid: Grid) -> Int[Tensor, "batch_rows heads q_blocks_and_one"]:
     row = torch.arange(grid.rows)[:, None] * grid.q_blocks
-    return first[row + torch.arange(grid.q_blocks + 1)].unflatten(0, (grid.batch_rows, grid.heads))
+    by_rows: Tensor = first[row + torch.arange(grid.q_blocks + 1)].unflatten(0, (grid.batch_rows, grid.heads))
+    return by_rows
 
 
 def _counted(starts: Int[Tensor, "runs"], lengths: Int[Tensor, "runs"]) -> Int[Tensor, "blocks"]:
@@ -83,24 +86,22 @@ def _shared_tiles(
     mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device
 ) -> tuple[Int[Tensor, "blocks"], Bool[Tensor, "tiles q_size kv_size"]]:
     """The tiles of blocks without repetition, and which of them each block holds."""
-    offsets = (grid.geometry.q_offset, grid.geometry.kv_offset)
-    if _depends_on_distance(mask.predicate) and not any(isinstance(each, Tensor) for each in offsets):
+    if _depends_on_distance(mask.predicate) and not depends_on_rows(grid.geometry):
         first, which = _first_of_each(kv_block * grid.kv_size - block_row % grid.q_blocks * grid.q_size)
         # Taken from the middle of the sequence or from its end alike: past the end, indices go on.
         return which, _endless_tiles(mask, grid, block_row[first], kv_block[first], device)
     found = tiles(mask, grid, block_row, kv_block, device)
     first, which = _first_of_each(_hashes(found))
     shared = found[first]
-    if not all(
-        torch.equal(shared[part], whole) for part, whole in zip(which.split(256), found.split(256), strict=True)
-    ):
+    parts = zip(which.split(256), found.split(256), strict=True)
+    if not all(torch.equal(shared[part], whole) for part, whole in parts):
         shared, which = found, torch.arange(len(found))  # two tiles of one hash: 1 in 2**64 a pair
     return which, shared if device is None else shared.to(device)
 
 
 def _endless_tiles(mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device) -> Tensor:
     geometry = grid.geometry
-    longer = geometry.__class__(
+    longer = Geometry(
         geometry.batch_size,
         grid.q_blocks * grid.q_size,
         grid.kv_blocks * grid.kv_size,
