@@ -19,7 +19,6 @@ from tests.support.attention import Computed, Inputs
 from tests.support.attention_cases import Case
 
 __all__ = [
-    "LIKE_LONG",
     "Steps",
     "blocks_of",
     "geometry_of",
@@ -43,10 +42,6 @@ class Steps(NamedTuple):
     pairs: int = 2**20
     most_spans: int = 3
     least_rows: int = 128
-
-
-#: Blocks of few pairs, of which several are joined, put in bands and merged: as in sequences of many thousand tokens.
-LIKE_LONG = Steps(block_size=4, most_keys=16, most_pairs=128, fewest_strips=2, pairs=256)
 
 
 def some(part: int) -> int:
