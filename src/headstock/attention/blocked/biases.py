@@ -33,6 +33,11 @@ class BiasTiles(ABC):
         self.row_units = row_units
 
     @property
+    def wants_gradient(self) -> bool:
+        """Whether the gradients of the scores are asked for."""
+        return False
+
+    @property
     def differs_by_row(self) -> bool:
         """Whether units of different batch rows must not be computed together."""
         return False
@@ -64,6 +69,11 @@ class DenseTiles(BiasTiles):
         super().__init__(groups, row_units)
         self._bias = bias
         self.gradient = _zeros_for(bias) if wants_gradient else None
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Where it was made for one."""
+        return self.gradient is not None
 
     def tile(self, part: Part, dtype: torch.dtype) -> Float[Tensor, "#size #groups #rows #keys"]:
         """The entries of each matrix of the part."""
@@ -108,6 +118,11 @@ class DistanceTiles(BiasTiles):
         # Of relative indices: distance 0 between the first query and the first key stands at -first.
         self._zero: list[int] = first.neg().tolist()
         self.gradient = _zeros_for(table) if wants_gradient else None
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Where it was made for one."""
+        return self.gradient is not None
 
     @property
     def differs_by_row(self) -> bool:

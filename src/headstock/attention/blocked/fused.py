@@ -1,6 +1,6 @@
-"""The forward pass of a part by torch's fused kernel for CPUs, which keeps no scores."""
+"""A part's forward and backward pass by torch's fused kernels for CPUs, which keep no scores."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,10 +10,20 @@ from headstock.attention.blocked.call import BlockedCall
 from headstock.attention.blocked.parts import Part
 from headstock.attention.blocked.scores import Operands
 
-__all__ = ["can_fuse", "fused"]
+__all__ = ["Rows", "can_fuse", "can_fuse_backward", "fused", "fused_backward"]
 
 # What `scaled_dot_product_attention` calls on CPUs; unlike that, it returns the log-sum-exp. None: not in this torch.
 _KERNEL: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+
+class Rows(NamedTuple):
+    """What the forward pass gave for the queries of a part, and the gradients of it."""
+
+    output: Float[Tensor, "size rows value_dim"]
+    log_sum_exp: Float[Tensor, "size rows 1"]
+    of_output: Float[Tensor, "size rows value_dim"]
+    of_log_sum_exp: Float[Tensor, "size rows 1"] | None = None
 
 
 def can_fuse(call: BlockedCall) -> bool:
@@ -25,6 +35,11 @@ def can_fuse(call: BlockedCall) -> bool:
         and not call.numbers.softcap
         and not call.numbers.dropout
     )
+
+
+def can_fuse_backward(call: BlockedCall) -> bool:
+    """The same of the gradients of query, key and value; that of a bias the kernel does not give."""
+    return can_fuse(call) and _BACKWARD is not None and (call.bias is None or not call.bias.wants_gradient)
 
 
 def fused(
@@ -40,6 +55,25 @@ def fused(
         # The kernel says 0 of a row that is hidden throughout.
         log_sum_exp = log_sum_exp.masked_fill(added.amax(-1, keepdim=True) == -torch.inf, -torch.inf)
     return output[0], log_sum_exp
+
+
+def fused_backward(
+    call: BlockedCall, part: Part, operands: Operands, rows: Rows
+) -> tuple[
+    Float[Tensor, "size rows head_dim"], Float[Tensor, "size keys head_dim"], Float[Tensor, "size keys value_dim"]
+]:
+    """What a part adds to the gradients of query, key and value."""
+    added = _added(call, part, operands.query.shape[1])
+    query, key, value = (each.unsqueeze(0) for each in operands)
+    output, log_sum_exp, of_output = (each.unsqueeze(0) for each in rows[:3])
+    shown = None if added is None else added.expand(part.size, -1, -1).unsqueeze(0)
+    # exp(-inf - inf) is 0, as every weight of a row that sees nothing.
+    logs = log_sum_exp.masked_fill(log_sum_exp == -torch.inf, torch.inf).squeeze(-1)
+    found = _BACKWARD(
+        *(of_output, query, key, value, output, logs, 0.0, False), attn_mask=shown, scale=call.numbers.scaling
+    )
+    of_query, of_key, of_value = (each[0] for each in found)
+    return of_query, of_key, of_value
 
 
 def _added(call: BlockedCall, part: Part, rows: int) -> Float[Tensor, "#size rows keys"] | None:

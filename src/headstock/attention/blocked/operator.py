@@ -125,7 +125,7 @@ def run_backward(inputs: Inputs, saved: Saved, wanted: Wanted, bias: BiasTiles |
             Saved(
                 saved.output.reshape(*shape, last),
                 saved.log_sum_exp.reshape(shape),
-                saved.of_output.reshape(*shape, last),
+                _in_rows(saved.of_output).reshape(*shape, last),
                 None if saved.of_log_sum_exp is None else saved.of_log_sum_exp.reshape(shape),
             ),
         )
