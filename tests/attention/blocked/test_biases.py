@@ -40,7 +40,7 @@ FUNCTIONS = st.sampled_from([_by_all, _by_key, _scalar, _by_query_and_head])
     function=FUNCTIONS,
     chosen=steps(),
 )
-@settings(max_examples=some(2))
+@settings(max_examples=some(5))
 def test_a_plain_function_is_the_tensor_of_what_it_says(case: Case, function: Any, chosen: Steps) -> None:
     form, geometry = FunctionBias(function), geometry_of(case)
     (batch, heads, queries, keys), found = geometry.shape, []
@@ -63,7 +63,7 @@ def test_a_plain_function_is_the_tensor_of_what_it_says(case: Case, function: An
     case=attention_cases(longest=9, dtypes=(torch.float64,), masks=("float",)),
     chosen=steps(),
 )
-@settings(max_examples=some(2))
+@settings(max_examples=some(5))
 def test_a_float_mask_has_the_gradient_that_eager_gives_it(case: Case, chosen: Steps) -> None:
     assert isinstance(case.mask, Tensor)
     found = []

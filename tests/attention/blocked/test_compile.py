@@ -73,8 +73,10 @@ class _Counting:
         return compiler
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [(mask, "plain") for mask in MASKS] + [("window", options) for options in OPTIONS if options != "plain"],
+)
 def test_a_graph_holds_one_operator_forward_and_one_backward(mask: str, options: str) -> None:
     prepared, given, operands = _prepared(MASKS[mask]), OPTIONS[options](), _operands()
 
@@ -107,7 +109,7 @@ def test_a_seed_is_drawn_at_each_call_of_a_graph() -> None:
 
 def test_a_graph_of_another_length_is_made_anew() -> None:
     layer = _compiled(lambda query, key, value, mask: attend(query, key, value, mask=mask, implementation="blocked"))
-    for length in (150, 130, 271, 60):
+    for length in (150, 271, 60):
         prepared, operands = _prepared(causal() & (sliding_window(40) | first_tokens(2)), length), _operands(length)
         expected = attend(*operands, mask=prepared, implementation="eager")
         torch.testing.assert_close(layer(*operands, prepared), expected)

@@ -51,14 +51,14 @@ def _check(case: Case, compute: Callable[[dict[str, Tensor]], AttentionOutput]) 
 
 
 @given(case=attention_cases(longest=12), chosen=steps())
-@settings(max_examples=some(2))
+@settings(max_examples=some(3))
 def test_results_and_gradients_are_those_of_the_formula(case: Case, chosen: Steps) -> None:
     with small(chosen):
         _check(case, lambda leaves: run_in_steps(case, leaves, chosen))
 
 
 @given(case=attention_cases())
-@settings(max_examples=some(3))
+@settings(max_examples=some(5))
 def test_a_name_of_attend(case: Case) -> None:
     def compute(leaves: dict[str, Tensor]) -> AttentionOutput:
         given = {name: leaf for name, leaf in leaves.items() if name in ("sinks", "bias")}
@@ -72,7 +72,7 @@ def test_a_name_of_attend(case: Case) -> None:
 
 
 @given(data=st.data(), case=attention_cases(longest=6, features=("sinks", "softcap")), chosen=steps())
-@settings(max_examples=some(3))
+@settings(max_examples=some(5))
 def test_forms_of_a_bias_are_their_formulas(data: st.DataObject, case: Case, chosen: Steps) -> None:
     form, geometry, dtype = data.draw(forms(case.inputs.query.shape[1])), geometry_of(case), case.inputs.query.dtype
     parameter = form.parameter.requires_grad_()

@@ -17,7 +17,7 @@ HIDING = ("bool", "float", "expression", "per row")
 
 
 @given(case=attention_cases(masks=HIDING, longest=9), chosen=steps(), dropout=st.sampled_from([0.0, 0.4]))
-@settings(max_examples=some(2))
+@settings(max_examples=some(4))
 def test_exact_zeros_and_zero_gradients(case: Case, chosen: Steps, dropout: float) -> None:
     leaves = leaves_of(case)
     with small(chosen):

@@ -47,7 +47,7 @@ def _pairs_of_bands(bands: list[Band]) -> Counter[tuple[int, int, int]]:
 
 
 @given(case=cases(longest=12, depth=2), chosen=steps(), groups=st.integers(1, 3))
-@settings(max_examples=some(1))
+@settings(max_examples=some(2))
 def test_each_pair_is_computed_once(case: Case, chosen: Steps, groups: int) -> None:
     queries, keys = case.geometry.q_length, case.geometry.kv_length
     plan = plan_of(case.mask, case.geometry, chosen.block_size)
@@ -57,7 +57,7 @@ def test_each_pair_is_computed_once(case: Case, chosen: Steps, groups: int) -> N
 
 
 @given(case=cases(longest=12, depth=2), chosen=steps())
-@settings(max_examples=some(1))
+@settings(max_examples=some(2))
 def test_what_begins_a_row_of_queries_comes_before_what_goes_on_with_it(case: Case, chosen: Steps) -> None:
     plan = plan_of(case.mask, case.geometry, chosen.block_size)
     with small(chosen):
@@ -71,7 +71,7 @@ def test_what_begins_a_row_of_queries_comes_before_what_goes_on_with_it(case: Ca
 
 
 @given(case=cases(longest=12, depth=2), chosen=steps())
-@settings(max_examples=some(2))
+@settings(max_examples=some(3))
 def test_several_strips_of_a_band_share_no_query_and_have_one_span_each(case: Case, chosen: Steps) -> None:
     plan = plan_of(case.mask, case.geometry, chosen.block_size)
     with small(chosen):
@@ -91,7 +91,7 @@ def test_several_strips_of_a_band_share_no_query_and_have_one_span_each(case: Ca
 
 
 @given(case=cases(longest=12, depth=1), first=st.integers(0, 3), count=st.integers(1, 3))
-@settings(max_examples=some(2))
+@settings(max_examples=some(3))
 def test_some_strips_of_a_band_are_these(case: Case, first: int, count: int) -> None:
     plan = plan_of(case.mask, case.geometry, 2)
     with small(Steps(block_size=2, most_pairs=1, fewest_strips=2)):
