@@ -174,6 +174,7 @@ def test_a_module_with_a_prepared_mask_is_exported(strict: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own call
 @pytest.mark.parametrize("options", OPTIONS)
 def test_inductor(options: str) -> None:
     prepared, given, operands = _prepared(MASKS["window"]), OPTIONS[options](), _operands()
