@@ -59,9 +59,11 @@ class Inputs:
     def through(self, function: Callable[..., Tensor]) -> Callable[[], Tensor]:
         """A forward pass without gradients."""
 
+        query, key, value = (each.detach() for each in (self.query, self.key, self.value))
+
         def run() -> Tensor:
             with torch.no_grad():
-                return function(self.query, self.key, self.value)
+                return function(query, key, value)
 
         return run
 
@@ -99,8 +101,10 @@ def _window(settings: Settings, inputs: Inputs) -> list[Result]:
     tokens = inputs.query.shape[2]
     mask = causal() & sliding_window(min(WINDOW, tokens // 8))
     case = f"window {min(WINDOW, tokens // 8)}, {tokens} tokens"
+    prepared = prepare(mask, Geometry(1, tokens, tokens, heads=inputs.query.shape[1]))
     contestants: dict[str, Callable[..., Tensor]] = {
-        "blocked": _blocked(mask),
+        "blocked": _blocked(prepared),  # as in a model, whose layers share the plan
+        "blocked, planned in each call": _blocked(mask),
         "F.sdpa, causal": partial(sdpa, is_causal=True),
         "F.sdpa, dense": sdpa,
     }

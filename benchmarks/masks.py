@@ -64,7 +64,7 @@ def run(settings: Settings) -> list[Result]:
     tokens = 512 if settings.tiny else 8192
     return [
         *(result for name, mask in _masks(tokens).items() for result in _planned(settings, name, mask, tokens)),
-        *(result for case in _LONG for result in _long(settings, *case)),
+        *(result for case in (_LONG[:1] if settings.tiny else _LONG) for result in _long(settings, *case)),
         *_layers(settings, tokens),
     ]
 

@@ -65,6 +65,11 @@ class Pattern(Node):
         """Whether the pattern says the same of all pairs of one distance, key index minus query index."""
         return self.band() is not None
 
+    @property
+    def depends_on_key(self) -> bool:
+        """Whether the pattern says the same of all queries, heads and batch rows."""
+        return False
+
     def judge(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Any:
         """What the pattern says of boxes of indices, to be overridden where a call says less than it could.
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from headstock.attention import AttentionOutput, ScoreBias, alibi, attend, relative_table
+from headstock.masks import Mask, causal, sliding_window
 from tests.support.attention import Computed, Inputs, assert_within, attention_loop, bounds, gradients, upstream_of
 from tests.support.attention_cases import Case, attention_cases
 from tests.support.biases import bias_loop, forms
@@ -113,3 +114,11 @@ def test_a_bias_and_a_float_mask_in_half_precision_are_added_in_float32() -> Non
     mask, bias = torch.full((1, 2), 256.0), torch.tensor([[0.0, 1.0]])
     output = attend(*operands, mask=mask.bfloat16(), bias=bias.bfloat16(), implementation="blocked")
     torch.testing.assert_close(output.float().item(), 1 / (1 + math.e), rtol=2**-8, atol=0.0)
+
+
+def test_a_call_on_the_meta_device_has_the_shapes_of_one_with_data() -> None:
+    query, key, value = torch.empty(3, 1, 4, 300, 8, device="meta").requires_grad_()
+    for mask in (causal() & sliding_window(50), causal(), None, Mask(lambda _b, _h, q_idx, kv_idx: q_idx - kv_idx < 3)):
+        output = attend(query, key, value, mask=mask, softcap=3.0, implementation="blocked")
+        assert (output.shape, output.device.type) == (query.shape, "meta")
+        assert torch.autograd.grad(output.sum(), query)[0].shape == query.shape

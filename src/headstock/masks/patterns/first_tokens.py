@@ -16,6 +16,11 @@ class FirstTokens(Pattern):
 
     count: int
 
+    @property
+    def depends_on_key(self) -> bool:
+        """It does."""
+        return True
+
     def __call__(self, _batch_idx: Index, _head_idx: Index, _q_idx: Index, kv_idx: Index, /) -> Verdict:
         """`j < count`."""
         return kv_idx < self.count

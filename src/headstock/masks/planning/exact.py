@@ -13,6 +13,7 @@ from headstock.masks.indices import Indices
 from headstock.masks.mask import Mask
 from headstock.masks.planning.boxes import Boxes, Grid, as_planned
 from headstock.masks.planning.refine import Pieces
+from headstock.masks.predicate import patterns_of
 
 __all__ = ["settle", "tiles"]
 
@@ -54,6 +55,8 @@ def _evaluated(
 ) -> Iterator[tuple[Tensor, Bool[Tensor, "tiles queries keys"]]]:
     """Some tiles after the other, each time those of one head."""
     place = device_of(mask, grid.geometry, device)
+    if place is not None and place.type == "meta" and not any(each.tensors() for each in patterns_of(mask.predicate)):
+        place = None  # a call on the meta device has a plan, whose entries are looked at
     head = torch.div(block_row, grid.q_blocks, rounding_mode="floor") % grid.heads
     most = max(1, _ENTRIES // (grid.q_size * grid.kv_size))
     for each in head.unique().tolist():

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from headstock.masks.contract import Device, Predicate
-from headstock.masks.geometry import Geometry
+from headstock.masks.contract import Device
+from headstock.masks.given import Given
 from headstock.masks.mask import Mask
 from headstock.masks.planning.blocks import BlockPlan
 from headstock.masks.planning.boxes import Grid
 from headstock.masks.planning.exact import tiles
-from headstock.masks.planning.judge import depends_on_rows
+from headstock.masks.planning.sharing import alike, first_of_each
 from headstock.masks.predicate import Pattern, leaves
 
 __all__ = ["TiledPlan", "tiled"]
@@ -67,7 +67,8 @@ def tiled(mask: Mask, plan: BlockPlan, device: Device = None) -> TiledPlan:
     partial = ~torch.repeat_interleave(plan.is_full, lengths)
     tile = torch.full_like(kv_block, _FULL)
     tile[partial], entries = _shared_tiles(mask, grid, block_row[partial], kv_block[partial], device)
-    return TiledPlan(_by_rows(first_of_run[plan.first_run], grid), kv_block, tile, entries)
+    first_block = _by_rows(first_of_run[plan.first_run], grid)
+    return TiledPlan(first_block, kv_block, tile, entries if device is None else entries.to(device))
 
 
 def _by_rows(first: Int[Tensor, "block_rows_and_one"], grid: Grid) -> Int[Tensor, "batch_rows heads q_blocks_and_one"]:
@@ -86,43 +87,17 @@ def _shared_tiles(
     mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device
 ) -> tuple[Int[Tensor, "blocks"], Bool[Tensor, "tiles q_size kv_size"]]:
     """The tiles of blocks without repetition, and which of them each block holds."""
-    if _depends_on_distance(mask.predicate) and not depends_on_rows(grid.geometry):
-        first, which = _first_of_each(kv_block * grid.kv_size - block_row % grid.q_blocks * grid.q_size)
-        # Taken from the middle of the sequence or from its end alike: past the end, indices go on.
-        return which, _endless_tiles(mask, grid, block_row[first], kv_block[first], device)
-    found = tiles(mask, grid, block_row, kv_block, device)
-    first, which = _first_of_each(_hashes(found))
-    shared = found[first]
-    parts = zip(which.split(256), found.split(256), strict=True)
+    first, which = alike(mask.predicate, grid, block_row, kv_block)
+    found = tiles(mask, grid, block_row[first], kv_block[first], device)
+    if all(isinstance(leaf, Pattern) and not isinstance(leaf, Given) for leaf in leaves(mask.predicate)):
+        return which, found
+    # Nothing is known of a plain function or of a tensor of all pairs: what came out is compared.
+    again, place = first_of_each(_hashes(found))
+    shared = found[again]
+    parts = zip(place.split(256), found.split(256), strict=True)
     if not all(torch.equal(shared[part], whole) for part, whole in parts):
-        shared, which = found, torch.arange(len(found))  # two tiles of one hash: 1 in 2**64 a pair
-    return which, shared if device is None else shared.to(device)
-
-
-def _endless_tiles(mask: Mask, grid: Grid, block_row: Tensor, kv_block: Tensor, device: Device) -> Tensor:
-    geometry = grid.geometry
-    longer = Geometry(
-        geometry.batch_size,
-        grid.q_blocks * grid.q_size,
-        grid.kv_blocks * grid.kv_size,
-        geometry.q_offset,
-        geometry.kv_offset,
-        geometry.heads,
-    )
-    found = tiles(mask, grid._replace(geometry=longer), block_row, kv_block, device)
-    return found if device is None else found.to(device)
-
-
-def _depends_on_distance(predicate: Predicate) -> bool:
-    """Whether a mask is a function of key index minus query index alone, by its structure."""
-    return all(isinstance(leaf, Pattern) and leaf.depends_on_distance for leaf in leaves(predicate))
-
-
-def _first_of_each(values: Int[Tensor, "blocks"]) -> tuple[Int[Tensor, "distinct"], Int[Tensor, "blocks"]]:
-    """Where each distinct value stands first, and which of them each value is."""
-    distinct, which = torch.unique(values, return_inverse=True)
-    first = torch.full_like(distinct, len(values)).scatter_reduce(0, which, torch.arange(len(values)), "amin")
-    return first, which
+        return which, found  # two tiles of one hash: 1 in 2**64 a pair
+    return place[which], shared
 
 
 def _hashes(found: Bool[Tensor, "tiles q_size kv_size"]) -> Int[Tensor, "tiles"]:
