@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headstock.attention import AttentionOutput, ScoreBias
 from headstock.attention.bias import BoundBias
-from headstock.attention.blocked import biases, blocked_attention, call, schedule
+from headstock.attention.blocked import blocked_attention, call, distances, schedule
 from headstock.masks import CausalOrBlocks, Geometry, TiledPlan, prepare
 from headstock.masks.planning.tiled import tiled
 from tests.support.attention import Computed, Inputs
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Steps(NamedTuple):
-    """How a call is cut up: the sides of a block, and the constants of `schedule`, `call` and `biases`."""
+    """How a call is cut up: the sides of a block, and the constants of `schedule`, `call` and `distances`."""
 
     block_size: int | tuple[int, int] = 128
     most_keys: int = 2048
@@ -75,7 +75,7 @@ def small(chosen: Steps) -> Iterator[None]:
             _FEWEST_STRIPS=chosen.fewest_strips,
             _MOST_SPANS=chosen.most_spans,
         ),
-        mock.patch.object(biases, "_LEAST_ROWS", chosen.least_rows),
+        mock.patch.object(distances, "_LEAST_ROWS", chosen.least_rows),
         mock.patch.multiple(call, _PAIRS=chosen.pairs, _FUSED_PAIRS=2 * chosen.pairs),
     ):
         yield

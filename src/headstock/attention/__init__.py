@@ -11,6 +11,7 @@ from headstock.attention.bias import (
     relative_buckets,
     relative_table,
 )
+from headstock.attention.blocked import blocked_attention
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import (
     FEATURES,
@@ -51,6 +52,7 @@ __all__ = [
     "alibi_slopes",
     "attend",
     "attend_packed",
+    "blocked_attention",
     "call_attention",
     "check_attention",
     "contract_of",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from headstock.attention import FunctionBias, attend
-from headstock.attention.blocked.biases import _diagonal_sums
+from headstock.attention.blocked.distances import _diagonal_sums
 from headstock.errors import UnsupportedFeature
 from headstock.masks import causal, sliding_window
 from tests.support.attention_cases import Case, attention_cases

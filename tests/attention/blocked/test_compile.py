@@ -187,3 +187,18 @@ def test_inductor(options: str) -> None:
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(each.sum(), operands) for each in (found, expected)]
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_form_in_a_graph_whose_offset_is_a_tensor_becomes_dense() -> None:
+    query, key, value = torch.randn(3, 2, 2, 40, 8)
+    slopes = torch.rand(2)
+
+    def decoding(offset: Tensor) -> Tensor:
+        mask = causal() & sliding_window(9)
+        return attend(
+            query[:, :, :5], key, value, mask=mask, q_offset=offset, bias=alibi(slopes), implementation="blocked"
+        )
+
+    offset = torch.tensor([35, 20])
+    found = torch.compile(decoding, fullgraph=True, backend="aot_eager")(offset)
+    torch.testing.assert_close(found, decoding(offset))

@@ -10,7 +10,8 @@ from torch.autograd import forward_ad
 from torch.func import grad, jacfwd, jvp, vjp, vmap
 
 from headstock import attend
-from headstock.attention.blocked.operator import Inputs, attention, attention_backward
+from headstock.attention.blocked.operator import attention, attention_backward
+from headstock.attention.blocked.passes import Inputs
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Geometry, Mask, causal, documents, prepare, sliding_window
 

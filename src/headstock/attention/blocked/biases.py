@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from headstock.attention.bias import FunctionBias
@@ -14,10 +14,7 @@ from headstock.attention.precision import accumulated
 from headstock.masks import Geometry
 from headstock.masks.geometry import offset_of
 
-__all__ = ["BiasTiles", "DenseTiles", "DistanceTiles", "FunctionTiles"]
-
-_LEAST_ROWS = 128
-"""Queries whose diagonals are summed at once, where there are no more keys than that."""
+__all__ = ["BiasTiles", "DenseTiles", "FunctionTiles", "zeros_for"]
 
 
 class BiasTiles(ABC):
@@ -68,7 +65,7 @@ class DenseTiles(BiasTiles):
     ) -> None:
         super().__init__(groups, row_units)
         self._bias = bias
-        self.gradient = _zeros_for(bias) if wants_gradient else None
+        self.gradient = zeros_for(bias) if wants_gradient else None
 
     @property
     def wants_gradient(self) -> bool:
@@ -99,94 +96,6 @@ class DenseTiles(BiasTiles):
         shown = head[:, strip.start : strip.start + strip.rows] if queries > 1 else head
         for start, end in strip.spans:
             yield shown[:, :, start:end] if keys > 1 else shown
-
-
-class DistanceTiles(BiasTiles):
-    """A bias that is a table by head and by distance, key index minus query index; `first` is the least distance."""
-
-    def __init__(
-        self,
-        table: Float[Tensor, "heads distances"],
-        first: Int[Tensor, "#batch"],
-        groups: int,
-        row_units: int,
-        *,
-        wants_gradient: bool = False,
-    ) -> None:
-        super().__init__(groups, row_units)
-        self._table = table
-        # Of relative indices: distance 0 between the first query and the first key stands at -first.
-        self._zero: list[int] = first.neg().tolist()
-        self.gradient = _zeros_for(table) if wants_gradient else None
-
-    @property
-    def wants_gradient(self) -> bool:
-        """Where it was made for one."""
-        return self.gradient is not None
-
-    @property
-    def differs_by_row(self) -> bool:
-        """Where the rows' offsets do."""
-        return len(self._zero) > 1
-
-    def tile(self, part: Part, dtype: torch.dtype) -> Float[Tensor, "#size #groups #rows #keys"]:
-        """Windows of the table, one place further for each query before the last."""
-        table = self._of_units(self._table, part)
-        found = [
-            torch.cat([self._window(table, unit, strip, *span) for span in strip.spans], -1)
-            for unit, strip in self._distinct(part)
-        ]
-        return torch.cat(found).to(dtype)
-
-    def add_gradient(self, part: Part, gradient: Float[Tensor, "size groups rows keys"]) -> None:
-        """The sum of each diagonal."""
-        if self.gradient is None:
-            return
-        band = part.band
-        distinct = list(self._distinct(part))
-        own = gradient.sum(0, keepdim=True) if band.repeats > len(distinct) else gradient
-        for number, (unit, strip) in enumerate(distinct):
-            values = own if band.repeats == 1 else own[number : number + 1]
-            offset = 0
-            for start, end in strip.spans:
-                diagonals = _diagonal_sums(values[..., offset : offset + end - start])
-                begin = self._place(unit, strip, start) - strip.rows + 1
-                self._add(self.gradient, part, diagonals, begin)
-                offset += end - start
-
-    def _place(self, unit: int, strip: Strip, key: int) -> int:
-        """Where the distance of `key` from the strip's first query stands in the table."""
-        row = unit // self.row_units if len(self._zero) > 1 else 0
-        return self._zero[row] + key - strip.start
-
-    def _window(self, table: Tensor, unit: int, strip: Strip, start: int, end: int) -> Tensor:
-        place = self._place(unit, strip, start)
-        windows = table.unfold(-1, end - start, 1)[..., place - strip.rows + 1 : place + 1, :]
-        return windows.flip(-2)
-
-    def _distinct(self, part: Part) -> Iterator[tuple[int, Strip]]:
-        """The strips whose tiles differ: one of those that move along the diagonal."""
-        band, unit = part.band, part.heads.query[0]
-        along = band.repeats > 1 and band.q_step == band.kv_step
-        for number in range(1 if along else band.repeats):
-            yield unit, band.at(number)
-
-    def _of_units(self, table: Tensor, part: Part) -> Float[Tensor, "#units #groups distances"]:
-        if table.shape[0] == 1:
-            return table[None]
-        units = part.heads.query
-        own = torch.tensor([unit % self.row_units for unit in units], device=table.device)
-        by_unit: Tensor = table.unflatten(0, (self.row_units, self.groups))
-        return by_unit.index_select(0, own)
-
-    def _add(self, total: Tensor, part: Part, diagonals: Float[Tensor, "size groups distances"], begin: int) -> None:
-        place = slice(begin, begin + diagonals.shape[-1])
-        if total.shape[0] == 1:
-            total[0, place] += diagonals.sum((0, 1))
-            return
-        units = part.heads.query
-        for number, unit in enumerate(units):
-            total[self._heads(unit), place] += diagonals[number] if len(units) > 1 else diagonals.sum(0)
 
 
 class FunctionTiles(BiasTiles):
@@ -225,7 +134,8 @@ def _first(entries: Iterator[Float[Tensor, "groups rows 1"]]) -> Float[Tensor, "
     return next(entries)
 
 
-def _zeros_for(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def zeros_for(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Where a tensor's gradient is summed up, in float32 or better."""
     return torch.zeros(tensor.shape, dtype=accumulated(tensor.dtype), device=tensor.device)
 
 
@@ -234,20 +144,3 @@ def _matrices(part: Part) -> Iterator[tuple[int, Strip]]:
     for unit in part.heads.query:
         for number in range(part.band.repeats):
             yield unit, part.band.at(number)
-
-
-def _diagonal_sums(
-    values: Float[Tensor, "size groups rows keys"],
-) -> Float[Tensor, "size groups distances"]:
-    """The sums over pairs of equal distance, `rows + keys - 1` of them from the last query and first key on."""
-    *outer, rows, keys = values.shape
-    total = values.new_zeros(*outer, rows + keys - 1)
-    # What is padded below grows with the square of the rows.
-    for part in values.split(max(keys, _LEAST_ROWS), -2):
-        count = part.shape[-2]
-        # With each row moved one place to the right of the one below it, diagonals are columns.
-        padded = torch.nn.functional.pad(part.flip(-2), (0, count)).flatten(-2)
-        width = keys + count - 1
-        rows -= count
-        total[..., rows : rows + width] += padded[..., : count * width].reshape(*outer, count, width).sum(-2)
-    return total

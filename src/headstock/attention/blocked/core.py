@@ -7,13 +7,15 @@ from torch import Tensor
 from headstock.attention.adapter import table_form
 from headstock.attention.bias import BIAS_FORMS, BoundBias, DistanceBias, FunctionBias
 from headstock.attention.blocked.biases import FunctionTiles
-from headstock.attention.blocked.operator import Inputs, attention, attention_with
+from headstock.attention.blocked.operator import attention, attention_with
+from headstock.attention.blocked.passes import Inputs
 from headstock.attention.contract import EMPTY_ROWS, AttentionOutput
 from headstock.attention.precision import accumulated, autocast_like_sdpa
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
 from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrBlocks, CausalOrDense, Geometry, TiledPlan, bidirectional, causal, prepare
+from headstock.masks.tracing import is_readable
 
 __all__ = ["blocked", "blocked_attention"]
 
@@ -113,7 +115,7 @@ def _dense(
 ) -> Float[Tensor, "rows heads queries keys"] | None:
     """The bias as a tensor where it is one, or where the mask adds another to it."""
     if isinstance(bias, BoundBias):
-        if further is None and isinstance(bias.bias, DistanceBias | FunctionBias) and 0 not in bias.geometry.shape:
+        if further is None and _serves_tiles(bias):
             return None
         bias = bias.dense(accumulated(query.dtype), query.device)
     if bias is None or further is None:
@@ -122,9 +124,18 @@ def _dense(
     return bias.to(accumulated(query.dtype)) + further
 
 
+def _serves_tiles(bias: BoundBias) -> bool:
+    """Whether a form can be asked for one tile after the other."""
+    offsets = [each for each in (bias.geometry.q_offset, bias.geometry.kv_offset) if isinstance(each, Tensor)]
+    known = isinstance(bias.bias, FunctionBias) or (
+        isinstance(bias.bias, DistanceBias) and all(map(is_readable, offsets))
+    )
+    return known and 0 not in bias.geometry.shape
+
+
 def _distances(bias: object, query: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """A bias by distance as a table, and the distance that it begins with: a tensor on the CPU, one for each row."""
-    if not isinstance(bias, BoundBias) or not isinstance(bias.bias, DistanceBias) or 0 in bias.geometry.shape:
+    if not isinstance(bias, BoundBias) or not isinstance(bias.bias, DistanceBias):
         return None, None
     geometry = bias.geometry
     least, most, shift = _shifts(geometry)
