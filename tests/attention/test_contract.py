@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, FEATURES, Contract, contract_of
+from headstock.attention.contract import EMPTY_ROWS
 from headstock.errors import InvalidComponent
 from headstock.registry import declare
 from tests.support.attention_functions import additive, dense
@@ -77,7 +78,7 @@ def test_a_declaration_of_the_mask_alone_leaves_the_features_to_the_signature() 
 def test_a_log_sum_exp_comes_from_headstocks_own_functions_alone() -> None:
     function = declare(functools.partial(additive), features=FEATURES)
     assert contract_of(function).features == set(FEATURES) - {"log_sum_exp"}
-    assert contract_of(ALL_ATTENTION_FUNCTIONS["eager"]).features == set(FEATURES)
+    assert contract_of(ALL_ATTENTION_FUNCTIONS["eager"]).features == {*FEATURES, EMPTY_ROWS}
 
 
 def test_it_is_read_once() -> None:
