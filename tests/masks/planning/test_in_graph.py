@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.nn.attention.flex_attention import create_block_mask
 
 from headstock.errors import UnsupportedFeature
 from headstock.masks import (
@@ -27,6 +28,8 @@ from headstock.masks import (
     tree,
 )
 from headstock.masks.planning.in_graph import tiled_in_graph
+from headstock.masks.sequences import mask_within
+from headstock.masks.torch_blocks import mask_of_blocks
 
 TOKENS = 300
 IDS = torch.tensor([[0] * 100 + [1] * 200, [-1] * 50 + [2] * 250])
@@ -108,3 +111,13 @@ def test_a_plain_function_is_refused_telling_where_to_plan_it() -> None:
         UnsupportedFeature, match=r"built of patterns to be planned in compiled code, got Mask\(<lambda>"
     ):
         tiled_in_graph(mask, Geometry(1, 8, 8), 128, None)
+
+
+def test_packed_sequences_and_block_masks_are_refused_as_plain_functions_are() -> None:
+    starts = torch.tensor([0, 3, 8])
+    within = mask_within(prefix_lm(2), starts, torch.tensor([0, 4, 9]), 8, 9)
+    given = Geometry(1, 8, 8)
+    blocks = mask_of_blocks(create_block_mask(causal(), None, None, 8, 8, device="cpu"), given)
+    for mask in (within, blocks):
+        with pytest.raises(UnsupportedFeature, match="to be planned in compiled code, got given"):
+            tiled_in_graph(mask, given, 128, None)

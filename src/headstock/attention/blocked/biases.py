@@ -23,16 +23,13 @@ class BiasTiles(ABC):
     Attributes:
         groups: query heads of one unit.
         row_units: units of one batch row.
+        gradient: where its gradient is summed up; None where none is wanted.
     """
 
-    def __init__(self, groups: int, row_units: int) -> None:
+    def __init__(self, groups: int, row_units: int, gradient: Tensor | None = None) -> None:
         self.groups = groups
         self.row_units = row_units
-
-    @property
-    def wants_gradient(self) -> bool:
-        """Whether the gradients of the scores are asked for."""
-        return False
+        self.gradient = gradient
 
     @property
     def differs_by_row(self) -> bool:
@@ -63,14 +60,8 @@ class DenseTiles(BiasTiles):
         *,
         wants_gradient: bool = False,
     ) -> None:
-        super().__init__(groups, row_units)
+        super().__init__(groups, row_units, zeros_for(bias) if wants_gradient else None)
         self._bias = bias
-        self.gradient = zeros_for(bias) if wants_gradient else None
-
-    @property
-    def wants_gradient(self) -> bool:
-        """Where it was made for one."""
-        return self.gradient is not None
 
     def tile(self, part: Part, dtype: torch.dtype) -> Float[Tensor, "#size #groups #rows #keys"]:
         """The entries of each matrix of the part."""

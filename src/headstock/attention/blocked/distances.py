@@ -28,16 +28,10 @@ class DistanceTiles(BiasTiles):
         *,
         wants_gradient: bool = False,
     ) -> None:
-        super().__init__(groups, row_units)
+        super().__init__(groups, row_units, zeros_for(table) if wants_gradient else None)
         self._table = table
         # Of relative indices: distance 0 between the first query and the first key stands at -first.
         self._zero: list[int] = first.neg().tolist()
-        self.gradient = zeros_for(table) if wants_gradient else None
-
-    @property
-    def wants_gradient(self) -> bool:
-        """Where it was made for one."""
-        return self.gradient is not None
 
     @property
     def differs_by_row(self) -> bool:

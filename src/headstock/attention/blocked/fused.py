@@ -39,7 +39,7 @@ def can_fuse(call: BlockedCall) -> bool:
 
 def can_fuse_backward(call: BlockedCall) -> bool:
     """The same of the gradients of query, key and value; that of a bias the kernel does not give."""
-    return can_fuse(call) and _BACKWARD is not None and (call.bias is None or not call.bias.wants_gradient)
+    return can_fuse(call) and _BACKWARD is not None and (call.bias is None or call.bias.gradient is None)
 
 
 def fused(

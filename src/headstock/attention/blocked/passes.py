@@ -127,7 +127,7 @@ def run_backward(inputs: Inputs, saved: Saved, wanted: Wanted, bias: BiasTiles |
         of_sinks = _of_sinks(inputs.sinks, saved) if wanted.sinks and inputs.sinks is not None else None
     operands = (inputs.query, inputs.key, inputs.value)
     gradients = [each.view(like.shape).to(like.dtype) for each, like in zip(found, operands, strict=True)]
-    tiles = bias.gradient if isinstance(bias, DenseTiles | DistanceTiles) else None
+    tiles = None if bias is None else bias.gradient
     others = (
         (inputs.sinks, of_sinks),
         (inputs.bias, tiles if wanted.bias else None),
