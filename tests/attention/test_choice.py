@@ -8,10 +8,12 @@ import torch
 from headstock.attention import AttentionInterface, contract_of
 from headstock.attention.choice import choose, reasons_against
 from headstock.attention.request import Request
+from headstock.attention.situation import situation_of
 from headstock.errors import UnknownName, UnsupportedFeature
 from tests.support.attention_functions import additive, unmasked
 
 PLAIN = Request(0.5)
+OPERANDS = tuple(torch.randn(3, 1, 2, 5, 8))
 
 
 @pytest.mark.parametrize(
@@ -28,30 +30,30 @@ PLAIN = Request(0.5)
     ],
 )
 def test_auto_is_the_first_that_can(options: dict[str, Any], name: str) -> None:
-    assert choose(AttentionInterface(), "auto", PLAIN._replace(**options), masked=True).name == name
+    assert choose(AttentionInterface(), "auto", PLAIN._replace(**options), OPERANDS, masked=True).name == name
 
 
 def test_what_shadows_an_entry_takes_its_place() -> None:
     interface = AttentionInterface()
     interface["sdpa"] = additive
-    assert choose(interface, "auto", PLAIN, masked=True).function is additive
-    assert choose(interface, "auto", PLAIN._replace(dropout=0.1), masked=True).name == "eager"
+    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).function is additive
+    assert choose(interface, "auto", PLAIN._replace(dropout=0.1), OPERANDS, masked=True).name == "eager"
     interface["sdpa"] = unmasked
-    assert choose(interface, "auto", PLAIN, masked=False).function is unmasked
-    assert choose(interface, "auto", PLAIN, masked=True).name == "eager"
+    assert choose(interface, "auto", PLAIN, OPERANDS, masked=False).function is unmasked
+    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).name == "eager"
 
 
 def test_entries_of_other_names_are_not_tried() -> None:
     interface = AttentionInterface()
     interface["aaa"] = additive
-    assert choose(interface, "auto", PLAIN, masked=True).name == "sdpa"
+    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).name == "sdpa"
 
 
 def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:
     def bare(module: Any, q: Any, k: Any, v: Any, m: Any) -> Any: ...
 
     request = Request(0.5, True, softcap=1.0, weights=True)
-    assert reasons_against(contract_of(bare), request, masked=True) == [
+    assert reasons_against(contract_of(bare), request, situation_of(*OPERANDS), masked=True) == [
         "does not honour softcap",
         "does not honour weights",
         "takes no scaling",
@@ -63,7 +65,7 @@ def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:
         match="attention function 'bare' must do all that the call asks for, got 'bare', which does not honour softcap "
         "and does not honour weights and takes no scaling; ask for less, choose another",
     ):
-        choose(interface, "bare", request, masked=True)
+        choose(interface, "bare", request, OPERANDS, masked=True)
 
 
 def test_auto_without_anyone_who_can_tells_why_of_each() -> None:
@@ -74,11 +76,11 @@ def test_auto_without_anyone_who_can_tells_why_of_each() -> None:
         match=r"'auto' must do all .*, got 'sdpa', which does not honour softcap; 'eager', which does not "
         r"honour softcap and takes no mask; ask",
     ):
-        choose(interface, "auto", PLAIN._replace(softcap=1.0), masked=True)
+        choose(interface, "auto", PLAIN._replace(softcap=1.0), OPERANDS, masked=True)
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         UnknownName, match=r"must be one of 'blocked', 'eager', 'sdpa', got 'eagle'; did you mean 'eager'\?"
     ):
-        choose(AttentionInterface(), "eagle", PLAIN, masked=False)
+        choose(AttentionInterface(), "eagle", PLAIN, OPERANDS, masked=False)

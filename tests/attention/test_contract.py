@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, FEATURES, Contract, contract_of
-from headstock.attention.contract import EMPTY_ROWS
+from headstock.attention.words import EMPTY_ROWS
 from headstock.errors import InvalidComponent
 from headstock.registry import declare
 from tests.support.attention_functions import additive, dense

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from headstock.attention import contract_of
-from headstock.attention.contract import TRANSPORT
 from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
+from headstock.attention.words import TRANSPORT
 from headstock.errors import InvalidConfig, UnsupportedFeature
 from headstock.masks import Mask, causal, sliding_window
 

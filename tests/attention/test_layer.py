@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from headstock.attention import AttentionInterface, attend, call_attention
-from headstock.attention.contract import TRANSPORT
+from headstock.attention.words import TRANSPORT
 from headstock.errors import InvalidConfig, UnknownName, UnsupportedFeature
 from headstock.masks import Mask, causal, padding, sliding_window
 from tests.support.attention_functions import additive, by_representation

@@ -14,7 +14,6 @@ from headstock.attention.bias import (
 from headstock.attention.blocked import blocked_attention
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import (
-    FEATURES,
     AttentionCore,
     AttentionFunction,
     AttentionOutput,
@@ -30,6 +29,7 @@ from headstock.attention.merge import merge
 from headstock.attention.packed import PackedOutput, attend_packed
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
+from headstock.attention.words import FEATURES
 
 __all__ = [
     "ALL_ATTENTION_FUNCTIONS",

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from headstock.attention.contract import CORES, AttentionCore, AttentionFunction
 from headstock.attention.layer import call_attention
+from headstock.attention.limits import Limits
 from headstock.masks import MaskLike
 from headstock.registry import declare
 
 __all__ = ["table_form"]
 
 
-def table_form(name: str, core: AttentionCore, *, mask: str, features: Iterable[str]) -> AttentionFunction:
+def table_form(
+    name: str, core: AttentionCore, *, mask: str, features: Iterable[str], limits: Limits | None = None
+) -> AttentionFunction:
     """The function `name` of the module that defines `core`, to be entered in the table.
 
     It reads the three kinds of keyword, refuses what `core` does not honour, and hands `core` the mask in the
@@ -44,4 +47,4 @@ def table_form(name: str, core: AttentionCore, *, mask: str, features: Iterable[
     attention.__name__ = attention.__qualname__ = name
     attention.__signature__ = signature  # type: ignore[attr-defined]  # that of `core` is another
     CORES[attention] = core
-    return declare(attention, mask=mask, features=features)
+    return declare(attention, mask=mask, features=features, limits=limits)

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from torch import Tensor
+
 from headstock.attention.contract import AttentionFunction, Contract, contract_of
+from headstock.attention.limits import UNLIMITED, Limits, missing_packages
 from headstock.attention.request import Request
-from headstock.errors import UnsupportedFeature
+from headstock.attention.situation import Situation, situation_of
+from headstock.errors import MissingDependency, UnsupportedFeature
 
 __all__ = ["AUTO", "RANKING", "Chosen", "choose", "reasons_against"]
 
@@ -22,38 +26,62 @@ class Chosen(NamedTuple):
     contract: Contract
 
 
-def reasons_against(contract: Contract, request: Request, *, masked: bool) -> list[str]:
-    """Why a function cannot serve the call, a phrase each; empty where it can."""
+def reasons_against(contract: Contract, request: Request, situation: Situation | None, *, masked: bool) -> list[str]:
+    """Why a function cannot serve the call, a phrase each; empty where it can.
+
+    The situation may be left out for a function without limits.
+    """
     reasons = [f"does not honour {feature}" for feature in request.features if feature not in contract.features]
     if masked and contract.mask == "none":
         reasons.append("takes no mask")
     if request.scaling_given and not contract.takes("scaling"):
         reasons.append("takes no scaling")
+    if situation is not None:
+        reasons += contract.limits.reasons_against(situation, request)
     return reasons
 
 
 def choose(
-    interface: Mapping[str, AttentionFunction], implementation: str, request: Request, *, masked: bool
+    interface: Mapping[str, AttentionFunction],
+    implementation: str,
+    request: Request,
+    operands: tuple[Tensor, Tensor, Tensor],
+    *,
+    masked: bool,
 ) -> Chosen:
-    """The entry `implementation`, or what `auto` stands for in this call.
+    """The entry `implementation`, or what `auto` stands for in this call; `operands` are query, key and value.
 
     Raises:
         UnknownName: no implementation of that name.
+        MissingDependency: nothing but a package is missing for the named one.
         UnsupportedFeature: it cannot serve the call, or none of the ranking can, with the reasons.
     """
     rejected: dict[str, list[str]] = {}
     for name in RANKING if implementation == AUTO else (implementation,):
         function = interface[name]
         contract = contract_of(function)
-        reasons = reasons_against(contract, request, masked=masked)
+        situation = None if contract.limits is UNLIMITED else situation_of(*operands)
+        reasons = reasons_against(contract, request, situation, masked=masked)
         if not reasons:
             return Chosen(name, function, contract)
+        if implementation != AUTO and len(reasons) == 1:
+            _refuse_missing(name, contract.limits)
         rejected[name] = reasons
     raise UnsupportedFeature(
         f"attention function {implementation!r} must do all that the call asks for, got "
         f"{'; '.join(_told(name, reasons) for name, reasons in rejected.items())}; ask for less, choose another "
         "implementation ('eager' honours every feature), or declare(function, features=...) what it does honour"
     )
+
+
+def _refuse_missing(name: str, limits: Limits) -> None:
+    absent = missing_packages(limits.packages)
+    if absent:
+        wanted = " and ".join(each.replace(" | ", " or ") for each in absent)
+        raise MissingDependency(
+            f"attention function {name!r} must have {wanted} installed, got none; "
+            f"{limits.install or 'install it'}, or choose another implementation"
+        )
 
 
 def _told(name: str, reasons: Iterable[str]) -> str:

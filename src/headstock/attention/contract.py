@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -11,17 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headstock.attention.limits import UNLIMITED, Limits
+from headstock.attention.words import POSITIONAL, SPELLINGS
 from headstock.errors import InvalidComponent, UnsupportedFeature
 from headstock.registry import Declaration, declaration_of
 
 __all__ = [
     "CORES",
-    "EMPTY_ROWS",
-    "FEATURES",
-    "MASK_FACTS",
-    "POSITIONAL",
-    "SPELLINGS",
-    "TRANSPORT",
     "AttentionCore",
     "AttentionFunction",
     "AttentionOutput",
@@ -30,48 +26,6 @@ __all__ = [
     "further_parameters",
     "signature_of",
 ]
-
-FEATURES = ("bias", "dropout", "log_sum_exp", "sinks", "softcap", "weights")
-"""What a call may ask for beyond query, key, value and mask: honoured or refused, never dropped."""
-
-EMPTY_ROWS = "empty_rows"
-"""The word by which a function declares that a row that sees nothing gives exact zeros by itself."""
-
-SPELLINGS: Mapping[str, str] = {
-    "bias": "bias",
-    "position_bias": "bias",
-    "dropout": "dropout",
-    "sinks": "sinks",
-    "s_aux": "sinks",
-    "softcap": "softcap",
-    "output_attentions": "weights",
-}
-"""Keyword of a function to the feature that it carries; a feature's own name first, then that of transformers."""
-
-MASK_FACTS = frozenset({"is_causal", "sliding_window"})
-"""Keywords that repeat what a mask says; where a mask is given they are not applied a second time."""
-
-TRANSPORT = frozenset(
-    {
-        "cache_position",
-        "encoder_attention_mask",
-        "encoder_hidden_states",
-        "layer_idx",
-        "logits_to_keep",
-        "output_hidden_states",
-        "output_router_logits",
-        "past_key_values",
-        "position_embeddings",
-        "position_ids",
-        "return_dict",
-        "token_type_ids",
-        "use_cache",
-    }
-)
-"""Keywords that models pass through every layer and that do not concern attention."""
-
-POSITIONAL = ("module", "query", "key", "value", "attention_mask")
-"""What a function of the table is called with by position."""
 
 #: What the table holds: `(module, query, key, value, attention_mask, **keywords) -> (output, weights or None)`, the
 #: signature of transformers, so that a function written for it registers unchanged. query [batch, heads, queries,
@@ -129,6 +83,7 @@ class Contract:
         takes_any: whether its signature ends in `**keywords`.
         core: the strict form behind one of headstock's own functions.
         may_omit: options that `core` does extra work for, and is told whether they are wanted.
+        limits: where it runs and with what.
     """
 
     function: Callable[..., Any]
@@ -139,6 +94,7 @@ class Contract:
     takes_any: bool
     core: AttentionCore | None = None
     may_omit: frozenset[str] = frozenset()
+    limits: Limits = UNLIMITED
 
     def takes(self, keyword: str) -> bool:
         """Whether the signature has room for `keyword`."""
@@ -203,10 +159,16 @@ def _read_contract(function: Callable[..., Any], holder: Callable[..., Any], dec
         takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters),
         core=core,
         may_omit=frozenset() if core is None else frozenset(inspect.signature(core).parameters) & {"log_sum_exp"},
+        limits=_limits_of(declared),
     )
     with contextlib.suppress(AttributeError, TypeError):  # an object with slots is read anew each time
         setattr(holder, _CONTRACT, contract)
     return contract
+
+
+def _limits_of(declared: Declaration | None) -> Limits:
+    limits = declared and declared.limits
+    return limits if isinstance(limits, Limits) else UNLIMITED
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:

@@ -5,8 +5,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from headstock.attention.adapter import table_form
-from headstock.attention.contract import EMPTY_ROWS, FEATURES, AttentionOutput
+from headstock.attention.contract import AttentionOutput
 from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
+from headstock.attention.words import EMPTY_ROWS, FEATURES
 
 __all__ = ["eager", "eager_attention", "scores_of", "softmax", "weighted", "weights_of"]
 

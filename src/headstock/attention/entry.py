@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstock.attention.bias.contract import BIAS_FORMS
-from headstock.attention.contract import EMPTY_ROWS, FEATURES, POSITIONAL, contract_of, further_parameters, signature_of
+from headstock.attention.contract import contract_of, further_parameters, signature_of
+from headstock.attention.limits import Limits
+from headstock.attention.words import EMPTY_ROWS, FEATURES, POSITIONAL
 from headstock.errors import InvalidComponent
 from headstock.masks import ALL_MASK_ATTENTION_FUNCTIONS
 from headstock.registry import Declaration, declaration_of, unknown_name
@@ -59,6 +61,11 @@ def _check_declaration(name: str, declared: Declaration) -> None:
     if declared.mask is not None and declared.mask not in representations:
         raise InvalidComponent(
             unknown_name(f"the mask representation of attention function {name!r}", declared.mask, representations)
+        )
+    if declared.limits is not None and not isinstance(declared.limits, Limits):
+        raise InvalidComponent(
+            f"the limits of attention function {name!r} must be Limits, got {declared.limits!r}; "
+            "make them with Limits(...) or Limits.from_dict(...)"
         )
     words = (*FEATURES, BIAS_FORMS, EMPTY_ROWS)
     for feature in sorted(declared.features or ()):

@@ -15,6 +15,7 @@ from headstock.attention.contract import AttentionFunction, contract_of
 from headstock.attention.mask_size import ROWS, bytes_of, rows_of
 from headstock.attention.request import Request, request_of
 from headstock.attention.shapes import check_inputs
+from headstock.attention.situation import Situation, situation_of
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.errors import BrokenPlugin, InvalidComponent
 from headstock.masks import MaskLike, PreparedMask
@@ -94,14 +95,16 @@ def explain(
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    chosen = choose(table, implementation, request, masked=mask is not None)
+    operands = (query, key, value)
+    chosen = choose(table, implementation, request, operands, masked=mask is not None)
+    situation = situation_of(*operands)
     prepared = bound_mask(mask, query, key, q_offset)
     bound_request(request, prepared, query, key, q_offset)
     representation = None if prepared is None else chosen.contract.mask
     return Explanation(
         chosen.name,
         {
-            name: _reasons(table, name, request, masked=mask is not None)
+            name: _reasons(table, name, request, situation, masked=mask is not None)
             or (_outranked(name, chosen.name, implementation),)
             for name in (*RANKING, *(name for name in table if name not in RANKING))
             if name != chosen.name and name in table
@@ -112,9 +115,11 @@ def explain(
     )
 
 
-def _reasons(table: Mapping[str, AttentionFunction], name: str, request: Request, *, masked: bool) -> tuple[str, ...]:
+def _reasons(
+    table: Mapping[str, AttentionFunction], name: str, request: Request, situation: Situation, *, masked: bool
+) -> tuple[str, ...]:
     try:
-        return tuple(reasons_against(contract_of(table[name]), request, masked=masked))
+        return tuple(reasons_against(contract_of(table[name]), request, situation, masked=masked))
     except (BrokenPlugin, InvalidComponent) as error:
         return (str(error),)
 

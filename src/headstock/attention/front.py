@@ -151,7 +151,7 @@ def attend(
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    chosen = choose(table, implementation, request, masked=mask is not None)
+    chosen = choose(table, implementation, request, (query, key, value), masked=mask is not None)
     bound = bound_mask(mask, query, key, q_offset)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key, q_offset))
     result = run(chosen, None, call)

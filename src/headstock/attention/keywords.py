@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headstock.attention.contract import MASK_FACTS, SPELLINGS, TRANSPORT, Contract
+from headstock.attention.contract import Contract
+from headstock.attention.words import MASK_FACTS, SPELLINGS, TRANSPORT
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Mask, causal, sliding_window
 

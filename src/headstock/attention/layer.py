@@ -74,7 +74,7 @@ def call_attention(
     check_inputs(query, key, value, features.get("sinks"), features["bias"])
     request = request_of(query.shape[3], scaling=scaling, dropout=dropout, **features)
     given = mask_from_facts(facts) if mask is None else mask
-    chosen = choose(interface, implementation, request, masked=given is not None)
+    chosen = choose(interface, implementation, request, (query, key, value), masked=given is not None)
     own = own_keywords(chosen.name, chosen.contract, others)
     bound = bound_mask(given, query, key)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key), own)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from headstock.attention.bias.contract import BoundBias, ScoreBias
-from headstock.attention.contract import FEATURES
+from headstock.attention.words import FEATURES
 from headstock.errors import InvalidConfig
 
 __all__ = ["Request", "request_of"]

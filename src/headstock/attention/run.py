@@ -9,9 +9,10 @@ from headstock.attention.bias.binding import dense_bias
 from headstock.attention.bias.contract import BIAS_FORMS, BoundBias
 from headstock.attention.call import Call
 from headstock.attention.choice import Chosen
-from headstock.attention.contract import EMPTY_ROWS, AttentionCore, AttentionOutput, Contract
+from headstock.attention.contract import AttentionCore, AttentionOutput, Contract
 from headstock.attention.precision import accumulated
 from headstock.attention.stand_in import StandIn
+from headstock.attention.words import EMPTY_ROWS
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.masks import CausalOrDense
 

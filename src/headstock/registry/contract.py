@@ -20,12 +20,14 @@ class Declaration:
         features: the score features that an attention function honours; what a RoPE variant's frequencies depend on.
         kind: what a component of layers is: "module", "base" or "decorator".
         parameters: the class that holds a RoPE variant's parameters, None where it takes any.
+        limits: where an attention function runs and with what.
     """
 
     mask: str | None = None
     features: frozenset[str] | None = None
     kind: str | None = None
     parameters: type | None = None
+    limits: object | None = None
 
 
 @dataclass(frozen=True)

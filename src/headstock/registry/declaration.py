@@ -32,6 +32,7 @@ def declare(
     features: Iterable[str] | None = None,
     kind: str | None = None,
     parameters: type | None = None,
+    limits: object | None = None,
 ) -> C:
     """Attach a frozen declaration to `component` and return it; every name that it is registered under shares it.
 
@@ -49,7 +50,7 @@ def declare(
         raise InvalidComponent(f"features must be a set of names, got the text {features!r}; write {{{features!r}}}")
     if parameters is not None and not isinstance(parameters, type):
         raise InvalidComponent(f"parameters must be a class, got {parameters!r}; pass the class, not an instance")
-    wanted = Declaration(mask, None if features is None else frozenset(features), kind, parameters)
+    wanted = Declaration(mask, None if features is None else frozenset(features), kind, parameters, limits)
     with _ATTACHING:
         present = _own(component)
         if present is not None and present != wanted and not _copied(component, present):

@@ -9,10 +9,11 @@ from headstock.attention.bias import BIAS_FORMS, BoundBias, DistanceBias, Functi
 from headstock.attention.blocked.biases import FunctionTiles
 from headstock.attention.blocked.operator import attention, attention_with
 from headstock.attention.blocked.passes import Inputs
-from headstock.attention.contract import EMPTY_ROWS, AttentionOutput
+from headstock.attention.contract import AttentionOutput
 from headstock.attention.precision import accumulated, autocast_like_sdpa
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
+from headstock.attention.words import EMPTY_ROWS
 from headstock.errors import UnsupportedFeature
 from headstock.masks import CausalOrBlocks, CausalOrDense, Geometry, TiledPlan, bidirectional, causal, prepare
 from headstock.masks.tracing import is_readable
