@@ -1,0 +1,82 @@
+"""Keys and values in pages beside what they mean: one list of tokens for each row."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from headstock.caches import PagedKeyValues, PagePool
+
+__all__ = ["Filled", "Rows", "filled", "pool_of", "tokens_for"]
+
+
+def pool_of(pages: int, page_size: int, *, kv_heads: int = 2, head_dim: int = 3, value_dim: int = 5) -> PagePool:
+    """A pool whose pages hold NaN until something is written to them."""
+    pool = PagePool.empty(pages, page_size, kv_heads, head_dim, value_dim=value_dim, dtype=torch.float64)
+    pool.key.fill_(torch.nan)
+    pool.value.fill_(torch.nan)
+    return pool
+
+
+def tokens_for(pool: PagePool, rows: int, new: int) -> tuple[Tensor, Tensor]:
+    """Random keys and values of so many new tokens."""
+    key, value = (
+        torch.randn(rows, each.shape[2], new, each.shape[3]).to(each.dtype) for each in (pool.key, pool.value)
+    )
+    return key, value
+
+
+@dataclass
+class Rows:
+    """What paged keys and values mean: [kv_heads, tokens, size] for each row."""
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def add(self, row: int, key: Tensor, value: Tensor) -> None:
+        """New tokens behind those of one row."""
+        self.keys[row] = torch.cat([self.keys[row], key], 1)
+        self.values[row] = torch.cat([self.values[row], value], 1)
+
+    def crop(self, row: int, length: int) -> None:
+        """The first tokens of a row alone."""
+        self.keys[row], self.values[row] = self.keys[row][:, :length], self.values[row][:, :length]
+
+    @classmethod
+    def none(cls, rows: int, pool: PagePool) -> "Rows":
+        """Rows without tokens."""
+        nothing = [pages.new_zeros(pages.shape[2], 0, pages.shape[3]) for pages in (pool.key, pool.value)]
+        return cls([nothing[0]] * rows, [nothing[1]] * rows)
+
+
+class Filled(NamedTuple):
+    """Paged keys and values, and what they mean."""
+
+    paged: PagedKeyValues
+    rows: Rows
+
+
+def filled(lengths: list[int], page_size: int, *, dtype: torch.dtype = torch.float64, **sizes: int) -> Filled:
+    """Rows of random tokens, taken in by turns so that their pages lie mixed; what no row holds is NaN."""
+    pages = sum(-(-length // page_size) for length in lengths) + 1
+    pool = PagePool(*(each.to(dtype) for each in _storage(pages, page_size, **sizes)))
+    paged = PagedKeyValues.empty(pool, len(lengths))
+    rows = Rows.none(len(lengths), pool)
+    for begin in range(0, max(lengths, default=0), page_size):
+        counts = [max(0, min(page_size, length - begin)) for length in lengths]
+        key, value = (
+            torch.randn(len(lengths), each.shape[2], page_size, each.shape[3]).to(dtype)
+            for each in (pool.key, pool.value)
+        )
+        paged.append(key, value, counts=counts)
+        for row, count in enumerate(counts):
+            rows.add(row, key[row, :, :count], value[row, :, :count])
+    return Filled(paged, rows)
+
+
+def _storage(
+    pages: int, page_size: int, *, kv_heads: int = 2, head_dim: int = 3, value_dim: int = 5
+) -> tuple[Tensor, Tensor]:
+    pool = pool_of(pages, page_size, kv_heads=kv_heads, head_dim=head_dim, value_dim=value_dim)
+    return pool.key, pool.value
