@@ -15,7 +15,7 @@ IMPORTS = [each for name, file in MODULES.items() for each in imports_of(name, f
 
 # Who may import whom. `headstock` stands for the package's own `__init__`, which re-exports the public names.
 CORE = {"attention", "errors", "layers", "masks", "registry", "rope"}
-BELOW_LEAVES = CORE | {"caches", "models", "headstock"}
+BELOW_LEAVES = CORE | {"caches", "models", "overrides", "headstock"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "registry": {"errors"},
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"errors", "registry", "rope"},
     "caches": CORE,
     "models": CORE | {"caches"},
+    "overrides": CORE | {"models"},
     "headstock": CORE | {"caches"},
     "compat": BELOW_LEAVES,
     "distributed": BELOW_LEAVES,

@@ -1,13 +1,16 @@
 """The step that every self-attention of a model takes: look the function up by name, in an overlay of its own."""
 
+from collections.abc import Iterable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstock.attention import AUTO, AttentionInterface, call_attention
+from headstock.attention.settings import settings_for
 from headstock.masks import PreparedMask
 from headstock.models.config import ModelConfig
 
-__all__ = ["SelfAttention"]
+__all__ = ["SelfAttention", "masks_are_set"]
 
 
 class SelfAttention(nn.Module):
@@ -55,10 +58,16 @@ class SelfAttention(nn.Module):
         value: Float[Tensor, "batch kv_heads keys head_dim"],
         mask: PreparedMask | None,
     ) -> Float[Tensor, "batch queries merged"]:
-        """Attention by the function of this layer's name, the heads side by side."""
+        """Attention by the function of this layer's name, the heads side by side; overrides of the layer hold."""
+        interface, implementation = self.interface, self.implementation
+        settings = settings_for(self)
+        if settings is not None:
+            mask = settings.masked(mask, query, key)
+            implementation = settings.implementation or implementation
+            interface = interface if settings.interface is None else settings.interface
         output, _ = call_attention(
-            self.interface,
-            self.implementation,
+            interface,
+            implementation,
             self,
             query,
             key,
@@ -68,3 +77,12 @@ class SelfAttention(nn.Module):
             dropout=self.attention_dropout if self.training else 0.0,
         )
         return output.flatten(2)
+
+
+def masks_are_set(modules: Iterable[SelfAttention]) -> bool:
+    """Whether any of the modules has a mask of its own, to be laid out where the model's mask would."""
+    for module in modules:
+        settings = settings_for(module)
+        if settings is not None and settings.mask is not None:
+            return True
+    return False

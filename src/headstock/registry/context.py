@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from headstock.registry.plugins import Plugins
 
-__all__ = ["FRAMES", "PLUGINS", "Frame", "innermost", "new_token", "traced_as"]
+__all__ = ["FRAMES", "PLUGINS", "Frame", "innermost", "new_token", "stacked", "traced_as"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _tokens = count(1)
@@ -55,9 +55,17 @@ def _scoped(owners: str, name: str) -> Any:
     return innermost(FRAMES.get(), tuple(owners.split(",")), name)
 
 
+def stacked(table: str, name: str) -> tuple[Any, ...]:
+    """The entries for `name` of all frames of `table`, the innermost last."""
+    return tuple(
+        frame.entries[name] for frame in reversed(FRAMES.get()) if frame.table == table and name in frame.entries
+    )
+
+
 _ANSWERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "overridden": _overridden,
     "scoped": _scoped,
+    "stacked": stacked,
     "listed": lambda table, name: PLUGINS[table].lists(name),
     "loaded": lambda table, name: PLUGINS[table].load(name),
 }

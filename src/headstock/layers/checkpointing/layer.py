@@ -13,6 +13,7 @@ from headstock.layers.checkpointing.functions import Checkpoint
 from headstock.layers.checkpointing.guards import refuse_caches
 from headstock.layers.checkpointing.packing import Arguments, by_name
 from headstock.layers.checkpointing.recompute import run_checkpointed
+from headstock.layers.checkpointing.settings import CHECKPOINT_SETTINGS
 
 __all__ = ["GradientCheckpointingLayer", "checkpoints_itself"]
 
@@ -66,6 +67,13 @@ class GradientCheckpointingLayer(nn.Module):
         if not checkpoints_itself(cls):
             cls.forward = _checkpointed(cls.forward)
 
+    def _checkpoint_function(self) -> CheckpointFunction | None:
+        """What runs the layer so that backward can repeat it, None where its activations are kept."""
+        set_for = CHECKPOINT_SETTINGS.of(self)
+        if set_for is not None:
+            return set_for.function
+        return self._gradient_checkpointing_func if self.gradient_checkpointing else None
+
     def _admit(self, arguments: Arguments, positional: tuple[str, ...]) -> Arguments:
         """The arguments that a checkpointed call goes on with; refuses caches."""
         if not self._can_checkpoint_with_cache:
@@ -87,12 +95,13 @@ def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
     def checkpointed(self: GradientCheckpointingLayer, *args: Any, **keywords: Any) -> Any:
         # A subclass that calls super().forward is wrapped twice: only the outermost wrapper checkpoints.
         outermost = type(self).forward is checkpointed
-        if not (self.gradient_checkpointing and self.training and outermost and torch.is_grad_enabled()):
+        function = self._checkpoint_function() if self.training and outermost and torch.is_grad_enabled() else None
+        if function is None:
             return forward(self, *args, **keywords)
         args, keywords = arguments = self._admit((args, keywords), positional)
         if torch.compiler.is_compiling():  # the graph holds every tensor, and its guards hold the scopes
-            return self._gradient_checkpointing_func(functools.partial(forward, self, **keywords), *args)
-        return run_checkpointed(forward, self, arguments, positional)
+            return function(functools.partial(forward, self, **keywords), *args)
+        return run_checkpointed(forward, self, arguments, positional, function)
 
     setattr(checkpointed, _WRAPPER, checkpointed)
     return checkpointed

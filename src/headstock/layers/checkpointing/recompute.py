@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headstock.errors import InvalidComponent
+from headstock.layers.checkpointing.contract import CheckpointFunction
 from headstock.layers.checkpointing.guards import (
     refuse_changed,
     refuse_hidden_arguments,
@@ -81,8 +82,14 @@ def _shown(packed: Packed, outputs: list[Tensor]) -> Any:
     return outputs[0] if packed.is_tensor else tuple(outputs)
 
 
-def run_checkpointed(forward: Callable[..., Any], layer: Any, arguments: Arguments, positional: tuple[str, ...]) -> Any:
-    """`forward(layer, *args, **keywords)` through the layer's checkpoint function, with every tensor in its sight.
+def run_checkpointed(
+    forward: Callable[..., Any],
+    layer: Any,
+    arguments: Arguments,
+    positional: tuple[str, ...],
+    function: CheckpointFunction,
+) -> Any:
+    """`forward(layer, *args, **keywords)` through a checkpoint function, with every tensor in its sight.
 
     A call in which nothing needs a gradient runs plainly: it keeps no activations.
     """
@@ -93,7 +100,7 @@ def run_checkpointed(forward: Callable[..., Any], layer: Any, arguments: Argumen
         args, keywords = arguments
         return forward(layer, *args, **keywords)
     call = Call(forward, layer, packed, positional)
-    outputs = layer._gradient_checkpointing_func(call, *tensors, *_anchor(layer, tensors, needs_grad))
+    outputs = function(call, *tensors, *_anchor(layer, tensors, needs_grad))
     return call.result(outputs)
 
 

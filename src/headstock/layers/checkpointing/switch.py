@@ -18,7 +18,7 @@ from headstock.layers.checkpointing.layer import GradientCheckpointingLayer, che
 from headstock.layers.checkpointing.table import ALL_CHECKPOINT_POLICIES
 from headstock.registry import Link
 
-__all__ = ["set_gradient_checkpointing"]
+__all__ = ["checkpointing_layers", "plan_of", "set_gradient_checkpointing"]
 
 
 def set_gradient_checkpointing(
@@ -61,16 +61,37 @@ def set_gradient_checkpointing(
         >>> print(set_gradient_checkpointing(model, None))
         off: 0 of 3 layers checkpointed (none)
     """
-    layers = _layers_of(model)
+    layers = checkpointing_layers(model)
     if policy is None or not enable:
         return _apply(layers, {}, None)
-    chosen, title = _choose(policy, interface)
-    _check_options(title, chosen, options)
-    plan = _checked(title, layers, chosen(layers, use_reentrant=use_reentrant, **options))
+    title, plan = plan_of(layers, policy, use_reentrant=use_reentrant, interface=interface, **options)
     return _apply(layers, plan, title)
 
 
-def _layers_of(model: nn.Module) -> dict[str, GradientCheckpointingLayer]:
+def plan_of(
+    layers: Layers,
+    policy: str | CheckpointPolicy,
+    *,
+    use_reentrant: bool = False,
+    interface: Link[CheckpointPolicy] | None = None,
+    **options: Any,
+) -> tuple[str, dict[str, CheckpointFunction]]:
+    """The name of a policy, and the checkpoint function of each of `layers` that it chooses.
+
+    Raises:
+        UnknownName, InvalidConfig, InvalidComponent, UnsupportedFeature: as `set_gradient_checkpointing`.
+    """
+    chosen, title = _choose(policy, interface)
+    _check_options(title, chosen, options)
+    return title, _checked(title, layers, chosen(layers, use_reentrant=use_reentrant, **options))
+
+
+def checkpointing_layers(model: nn.Module) -> dict[str, GradientCheckpointingLayer]:
+    """The layers of `model` that can be checkpointed, by name.
+
+    Raises:
+        UnsupportedFeature: there is none, or the forward of one was replaced on its class.
+    """
     layers = {name: each for name, each in model.named_modules() if isinstance(each, GradientCheckpointingLayer)}
     if not layers:
         raise UnsupportedFeature(

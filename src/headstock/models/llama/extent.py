@@ -24,7 +24,7 @@ class Extent(NamedTuple):
 
     Attributes:
         position_ids: `[batch or 1, tokens]`.
-        masks: by window, None for layers that see all; a mask is None where it would hide nothing.
+        masks: by window, None for layers that see all; a mask may be None where it would hide nothing.
         cache: where the layers find the keys and values of earlier tokens.
     """
 
@@ -42,8 +42,12 @@ class Extent(NamedTuple):
         cache: Cache | None,
         windows: Iterable[int | None],
         heads: int,
+        laid_out: bool = False,
     ) -> Self:
-        """The extent of one forward, refused where the tokens, the mask and the cache do not fit each other."""
+        """The extent of one forward, refused where the tokens, the mask and the cache do not fit each other.
+
+        With `laid_out` a mask that hides nothing is there too, for layers that have masks of their own.
+        """
         device = input_ids.device
         geometries = _geometries(input_ids, cache, windows, heads)
         geometry = next(iter(geometries.values()))
@@ -55,7 +59,9 @@ class Extent(NamedTuple):
                 position_ids = _counted(keep, geometry) if position_ids is None else position_ids
         if position_ids is None:
             position_ids = geometry.q_idx(device)[:1]
-        masks = {window: _prepared(window, kept, each, device) for window, each in geometries.items()}
+        masks = {
+            window: _prepared(window, kept, each, device, laid_out=laid_out) for window, each in geometries.items()
+        }
         return cls(position_ids, masks, cache)
 
 
@@ -82,10 +88,12 @@ def _geometries(
     return geometries
 
 
-def _prepared(window: int | None, kept: Mask | None, geometry: Geometry, device: torch.device) -> PreparedMask | None:
+def _prepared(
+    window: int | None, kept: Mask | None, geometry: Geometry, device: torch.device, *, laid_out: bool
+) -> PreparedMask | None:
     mask = causal() if window is None else sliding_window(window)
     prepared = prepare(mask if kept is None else mask & kept, geometry, device=device)
-    without = prepared.without_tensor()
+    without = None if laid_out else prepared.without_tensor()
     return None if without is not None and not without.is_causal else prepared
 
 

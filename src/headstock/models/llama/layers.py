@@ -13,7 +13,7 @@ from headstock.models.attending import SelfAttention
 from headstock.models.llama.config import LlamaConfig
 from headstock.rope import apply_rotary_pos_emb, rotate
 
-__all__ = ["LlamaAttention", "LlamaBlock", "LlamaMLP"]
+__all__ = ["LlamaAttention", "LlamaBlock", "LlamaMLP", "Rotary"]
 
 Hidden = Float[Tensor, "batch tokens hidden"]
 Rotary = tuple[Tensor, Tensor]

@@ -13,12 +13,14 @@ from headstock.caches import Cache, GrowingCache, SlidingCache, StaticCache
 from headstock.errors import InvalidConfig
 from headstock.layers.norms import RMSNorm
 from headstock.masks import Mask
+from headstock.models.attending import masks_are_set
 from headstock.models.base import Model
 from headstock.models.llama.config import LlamaConfig
 from headstock.models.llama.extent import Extent, check_positions
-from headstock.models.llama.layers import LlamaBlock
+from headstock.models.llama.layers import LlamaBlock, Rotary
 from headstock.models.weights import with_tied_head
 from headstock.rope.embedding import RotaryEmbedding
+from headstock.rope.settings import ROPE_SETTINGS
 from headstock.rope.table import RopeInterface
 
 __all__ = ["ATTENTION", "ROPE", "LlamaForCausalLM", "LlamaOutput"]
@@ -67,9 +69,13 @@ class LlamaModel(nn.Module):
         """The normalised output for the last tokens, and where asked for the states on the way there."""
         hidden = self.embed_tokens(input_ids)
         states = [hidden]
-        rotary = self.rotary_emb(hidden, extent.position_ids, seq_len=rope_length)
+        turned: dict[str, Rotary] = {}
         for layer, window in zip(self.layers, self.windows, strict=True):
-            hidden = layer(hidden, extent.masks[window], rotary, extent.cache)
+            set_for = ROPE_SETTINGS.of(layer)
+            rotary, key = (self.rotary_emb, "") if set_for is None else (set_for.rotary, set_for.key)
+            if key not in turned:
+                turned[key] = rotary(states[0], extent.position_ids, seq_len=rope_length)
+            hidden = layer(hidden, extent.masks[window], turned[key], extent.cache)
             if every:
                 states.append(hidden)
         if not every:
@@ -183,7 +189,13 @@ class LlamaForCausalLM(Model):
             raise InvalidConfig(f"logits_to_keep must be a number of tokens, 0 for all, got {logits_to_keep}")
         check_positions(input_ids, position_ids)
         extent = Extent.of(
-            input_ids, attention_mask, position_ids, cache=cache, windows=self.model.windows, heads=self.heads
+            input_ids,
+            attention_mask,
+            position_ids,
+            cache=cache,
+            windows=self.model.windows,
+            heads=self.heads,
+            laid_out=masks_are_set([layer.self_attn for layer in self.layers]),
         )
         hidden, states = self.model(input_ids, extent, rope_length, last=logits_to_keep, every=output_hidden_states)
         return LlamaOutput(self.lm_head(hidden), states)

@@ -1,0 +1,34 @@
+"""Overrides as data: which attention, mask, RoPE, checkpoint policy and layer class runs in which layers of one model.
+
+What is here is imported when it is first used: the data are pydantic models.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstock.overrides.active import LayerSettings, settings_for
+    from headstock.overrides.data import LayerOverrides, MaskOverride, Overrides
+    from headstock.overrides.patterns import LayerPattern
+
+_HOMES = {
+    "LayerOverrides": "data",
+    "LayerPattern": "patterns",
+    "LayerSettings": "active",
+    "MaskOverride": "data",
+    "Overrides": "data",
+    "settings_for": "active",
+}
+
+__all__ = ["LayerOverrides", "LayerPattern", "LayerSettings", "MaskOverride", "Overrides", "settings_for"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
