@@ -29,6 +29,7 @@ from headstock.masks import (
     to_dense_or_additive,
     to_plan,
     to_varlen,
+    to_varlen_parts,
     to_window,
 )
 
@@ -49,6 +50,7 @@ def test_the_representations_and_transformers_keys_for_them() -> None:
         "plan": to_plan,
         "sdpa": to_causal_or_dense,
         "varlen": to_varlen,
+        "varlen_parts": to_varlen_parts,
         "window": to_window,
     }
 

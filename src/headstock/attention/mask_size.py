@@ -20,6 +20,7 @@ from headstock.masks import (
     to_dense_or_additive,
     to_plan,
     to_varlen,
+    to_varlen_parts,
     to_window,
 )
 
@@ -67,6 +68,10 @@ def _of_varlen(prepared: PreparedMask) -> int:
     return _total(prepared.varlen())
 
 
+def _of_varlen_parts(prepared: PreparedMask) -> int:
+    return sum(map(_total, prepared.varlen_parts()))
+
+
 def _of_window(prepared: PreparedMask) -> int:
     prepared.window()  # which may be refused
     return 0
@@ -95,5 +100,6 @@ _SPARSE: dict[Any, Callable[[PreparedMask], int]] = {
     to_block_mask: _of_block_mask,
     to_plan: _of_plan,
     to_varlen: _of_varlen,
+    to_varlen_parts: _of_varlen_parts,
     to_window: _of_window,
 }

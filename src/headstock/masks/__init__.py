@@ -31,6 +31,7 @@ from headstock.masks.representations import (
     to_dense_or_additive,
     to_plan,
     to_varlen,
+    to_varlen_parts,
     to_window,
 )
 from headstock.masks.table import (
@@ -82,6 +83,7 @@ __all__ = [
     "to_dense_or_additive",
     "to_plan",
     "to_varlen",
+    "to_varlen_parts",
     "to_window",
     "tree",
 ]

@@ -14,7 +14,7 @@ from headstock.masks.geometry import Geometry
 from headstock.masks.given import Given, additive_of, check_given, hidden_of, visible_of
 from headstock.masks.mask import Mask
 from headstock.masks.node import text_of_value
-from headstock.masks.packing import varlen_of
+from headstock.masks.packing import varlen_of, varlen_parts_of
 from headstock.masks.planning import BlockPlan, plan
 from headstock.masks.planning.counting import seen_keys
 from headstock.masks.planning.in_graph import tiled_in_graph
@@ -171,9 +171,11 @@ class Lowering:
 
     def varlen(self) -> Varlen:
         """See `to_varlen`."""
-        return self._keep(
-            "varlen", lambda: varlen_of(self._predicate("cumulative lengths"), self._geometry, self._device)
-        )
+        return self._keep("varlen", lambda: varlen_of(self._packable(), self._geometry, self._device))
+
+    def varlen_parts(self) -> tuple[Varlen, ...]:
+        """See `to_varlen_parts`."""
+        return self._keep("varlen_parts", lambda: varlen_parts_of(self._packable(), self._geometry, self._device))
 
     def window(self) -> KernelWindow:
         """See `to_window`."""
@@ -189,6 +191,9 @@ class Lowering:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({text_of_value(self._source)}, {self._geometry!r})"
+
+    def _packable(self) -> Mask:
+        return self._predicate("cumulative lengths")
 
     def _predicate(self, what: str) -> Mask:
         if isinstance(self._source, Mask):

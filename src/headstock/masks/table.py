@@ -17,6 +17,7 @@ from headstock.masks.representations import (
     to_dense_or_additive,
     to_plan,
     to_varlen,
+    to_varlen_parts,
     to_window,
 )
 from headstock.registry import Interface, Registry
@@ -67,6 +68,7 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
         "dense_or_additive": to_dense_or_additive,
         "plan": to_plan,
         "varlen": to_varlen,
+        "varlen_parts": to_varlen_parts,
         "window": to_window,
         # The keys that transformers' attention functions go by.
         "eager": to_additive,
@@ -107,12 +109,13 @@ class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRES
 
     `dense`, `additive`, `dense_or_additive` and `causal_or_dense` are tensors, `block_mask` is torch's, `plan` the
     blocks that are not empty, `causal_or_blocks` these with the entries of the partial ones, `varlen` packed sequences,
-    `window` a kernel's own arguments. transformers' names for its attention functions stand for what these take.
+    `varlen_parts` several calls of them, `window` a kernel's own arguments. transformers' names for its attention
+    functions stand for what these take.
 
     >>> names = AttentionMaskInterface()
     >>> sorted(name for name in names if not name.startswith("flash"))  # doctest: +NORMALIZE_WHITESPACE
     ['additive', 'block_mask', 'causal_or_blocks', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager',
-     'flex_attention', 'plan', 'sdpa', 'varlen', 'window']
+     'flex_attention', 'plan', 'sdpa', 'varlen', 'varlen_parts', 'window']
     >>> names["flash_attention_2"] is names["varlen"]
     True
     """

@@ -13,13 +13,15 @@ from headstock.masks.predicate import Band
 from headstock.masks.segments import parts_of, told
 from headstock.masks.tracing import is_known, is_readable
 
-__all__ = ["UNBOUNDED", "KernelWindow", "Span", "shared_window", "window_of", "window_of_lengths"]
+__all__ = ["GAPS", "UNBOUNDED", "KernelWindow", "Span", "shared_window", "window_of", "window_of_lengths"]
 
 UNBOUNDED = -1
 """What kernels take for a side of a window without a bound."""
 
+GAPS = "the keys that a sequence sees, and its queries, must lie side by side under a band"
+"""The rule that tokens break between which others lie that no packed sequence has."""
+
 _WHAT = "a kernel's window"
-_GAPS = "the keys that a sequence sees, and its queries, must lie side by side under a band"
 _SHIFTS = "the band must lie the same from the last query and the last key of every sequence"
 _BEYOND = "the last key of a sequence must lie in the band of its last query"
 # The host code of flash attention 2, torch's included, takes a right side of max_seqlen_k or more for none, and none
@@ -154,7 +156,7 @@ def _shared_bound(
     if not bool(binds.any()):
         return UNBOUNDED
     if bool((binds & gaps).any()):
-        return _GAPS
+        return GAPS
     lowest, highest = (int(each) for each in bounds[binds].aminmax())
     if lowest < 0:
         return _BEYOND

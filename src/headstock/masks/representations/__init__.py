@@ -8,6 +8,7 @@ from headstock.masks.representations.dense import to_dense
 from headstock.masks.representations.dense_or_additive import to_dense_or_additive
 from headstock.masks.representations.plan import to_plan
 from headstock.masks.representations.varlen import to_varlen
+from headstock.masks.representations.varlen_parts import to_varlen_parts
 from headstock.masks.representations.window import to_window
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "to_dense_or_additive",
     "to_plan",
     "to_varlen",
+    "to_varlen_parts",
     "to_window",
 ]
