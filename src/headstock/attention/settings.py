@@ -10,7 +10,11 @@ from torch import Tensor
 
 from headstock.attention.call import bound_mask
 from headstock.attention.table import AttentionInterface
-from headstock.masks import Mask, PreparedMask, prepare
+from headstock.errors import UnsupportedFeature
+from headstock.masks import Mask, MaskLike, PreparedMask, prepare
+from headstock.masks.patterns.documents import Blockwise, Documents
+from headstock.masks.patterns.padding import Padding
+from headstock.masks.predicate import Conjunction
 from headstock.registry.settings import Settings
 
 __all__ = ["ATTENTION_SETTINGS", "LayerSettings", "settings_for"]
@@ -24,7 +28,7 @@ class LayerSettings:
         implementation: the name of the attention function.
         interface: where the name is looked up, None for where the module looks its own up.
         mask: what may attend to what, as a predicate of absolute indices.
-        replaces_mask: whether `mask` stands in the place of the model's mask; else both hold (`&`).
+        replaces_mask: whether `mask` stands in the place of the model's pattern; else both hold (`&`).
         origin: of each field that says something, where it was set.
         guard: called before a scope is honoured; raises where it could not be.
     """
@@ -51,28 +55,29 @@ class LayerSettings:
 
     def masked(
         self,
-        mask: PreparedMask | None,
+        mask: MaskLike | None,
         query: Float[Tensor, "batch heads queries head_dim"],
         key: Float[Tensor, "batch kv_heads keys head_dim"],
-    ) -> PreparedMask | None:
+    ) -> MaskLike | None:
         """The mask for this module, `mask` being the model's; layers of one setting share what is made of it.
 
-        Without a mask of the model, queries are aligned with the last keys, as in `headstock.attend`.
+        Where it replaces the model's, what hides padding and keeps packed documents apart stays. Without a mask of the
+        model, queries are aligned with the last keys, as in `headstock.attend`.
 
         Raises:
             InvalidShape: the mask does not fit the call.
-            InvalidConfig, UnsupportedFeature: as `prepare`.
+            UnsupportedFeature: the model's mask came as a tensor, of which padding cannot be told, to be replaced.
         """
         own = self.mask
         if own is None:
             return mask
-        if mask is None:
-            return bound_mask(own, query, key)
+        given = bound_mask(mask, query, key)
+        if given is None:
+            return own
+        make = _replaced if self.replaces_mask else _joined
         if torch.compiler.is_compiling():
-            return _replaced(own, mask) if self.replaces_mask else _joined(own, mask)
-        if self.replaces_mask:
-            return mask._keep(("replaced", own), lambda: _replaced(own, mask))
-        return mask._keep(("joined", own), lambda: _joined(own, mask))
+            return make(own, given)
+        return given._keep((make, own), lambda: make(own, given))
 
 
 ATTENTION_SETTINGS: Final[Settings[LayerSettings]] = Settings("attention")
@@ -94,7 +99,18 @@ def settings_for(module: object) -> LayerSettings | None:
 
 
 def _replaced(own: Mask, mask: PreparedMask) -> PreparedMask:
-    return prepare(own, mask.geometry, device=mask.device)
+    if mask.given is not None:
+        raise UnsupportedFeature(
+            f"the mask of a layer must be a pattern to be replaced by {own}, got a tensor {list(mask.given.shape)}, "
+            "which says padding and pattern in one; join the override to it, or pass padding [batch, keys]"
+        )
+    predicate = mask.mask.predicate
+    operands = predicate.operands if isinstance(predicate, Conjunction) else (predicate,)
+    whole = own
+    for operand in operands:
+        if isinstance(operand, Documents | Padding) and not isinstance(operand, Blockwise):  # those are no packing
+            whole = whole & Mask(operand)
+    return prepare(whole, mask.geometry, device=mask.device)
 
 
 def _joined(own: Mask, mask: PreparedMask) -> PreparedMask:

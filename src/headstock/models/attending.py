@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from headstock.attention import AUTO, AttentionInterface, call_attention
 from headstock.attention.settings import settings_for
-from headstock.masks import PreparedMask
+from headstock.masks import MaskLike, PreparedMask
 from headstock.models.config import ModelConfig
 
 __all__ = ["SelfAttention", "masks_are_set"]
@@ -61,8 +61,9 @@ class SelfAttention(nn.Module):
         """Attention by the function of this layer's name, the heads side by side; overrides of the layer hold."""
         interface, implementation = self.interface, self.implementation
         settings = settings_for(self)
+        masked: MaskLike | None = mask
         if settings is not None:
-            mask = settings.masked(mask, query, key)
+            masked = settings.masked(mask, query, key)
             implementation = settings.implementation or implementation
             interface = interface if settings.interface is None else settings.interface
         output, _ = call_attention(
@@ -72,7 +73,7 @@ class SelfAttention(nn.Module):
             query,
             key,
             value,
-            mask,
+            masked,
             scaling=self.scaling,
             dropout=self.attention_dropout if self.training else 0.0,
         )

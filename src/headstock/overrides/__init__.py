@@ -8,19 +8,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstock.overrides.active import LayerSettings, settings_for
+    from headstock.overrides.applying import Handle, apply, reset
+    from headstock.overrides.contract import ModelKind
     from headstock.overrides.data import LayerOverrides, MaskOverride, Overrides
+    from headstock.overrides.kinds import KINDS
     from headstock.overrides.patterns import LayerPattern
+    from headstock.overrides.resolving import Tables
+    from headstock.overrides.scoping import overriding
 
 _HOMES = {
+    "Handle": "applying",
+    "KINDS": "kinds",
     "LayerOverrides": "data",
     "LayerPattern": "patterns",
     "LayerSettings": "active",
     "MaskOverride": "data",
+    "ModelKind": "contract",
     "Overrides": "data",
+    "Tables": "resolving",
+    "apply": "applying",
+    "overriding": "scoping",
+    "reset": "applying",
     "settings_for": "active",
 }
 
-__all__ = ["LayerOverrides", "LayerPattern", "LayerSettings", "MaskOverride", "Overrides", "settings_for"]
+__all__ = [
+    "KINDS",
+    "Handle",
+    "LayerOverrides",
+    "LayerPattern",
+    "LayerSettings",
+    "MaskOverride",
+    "ModelKind",
+    "Overrides",
+    "Tables",
+    "apply",
+    "overriding",
+    "reset",
+    "settings_for",
+]
 
 
 def __getattr__(name: str) -> Any:

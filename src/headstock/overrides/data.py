@@ -238,6 +238,9 @@ def _refusals(data: type[BaseModel], error: ValidationError) -> str:
 def _refusal(data: type[BaseModel], entry: dict[str, Any]) -> str:
     name, got = ".".join(map(str, entry["loc"])), f"got {entry['input']!r}"
     rule = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    cause = entry.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidConfig):  # of a nested one, which has said it all
+        return f"{name}: {cause}"
     if entry["type"] == "extra_forbidden":
         known = {*Overrides.model_fields, *LayerOverrides.model_fields, *MaskOverride.model_fields}
         nearest = difflib.get_close_matches(str(entry["loc"][-1]), sorted(known), n=1)
