@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from headstock.errors import UnknownName
 from headstock.registry import traced
-from headstock.registry.context import FRAMES, Frame, innermost, new_token, traced_as
+from headstock.registry.context import FRAMES, Frame, Frames, innermost, new_token, traced_as
 from headstock.registry.contract import Description, Layer, Provenance
 from headstock.registry.declaration import declaration_of
 from headstock.registry.provenance import provenance
@@ -37,7 +37,7 @@ class Link(Mapping[str, T], Generic[T]):
     """
 
     # Slots, so that what subclasses add is all of `__dict__`.
-    __slots__ = ("__weakref__", "_above", "_children", "_flat", "_own", "_owners", "_parent", "_table", "_token")
+    __slots__ = ("__weakref__", "_above", "_children", "_derived", "_flat", "_own", "_owners", "_parent", "_table", "_token")
 
     def __init__(self, entries: Mapping[str, T], parent: "Link[T] | None") -> None:
         self._own: dict[str, T] = dict(entries)
@@ -68,6 +68,9 @@ class Link(Mapping[str, T], Generic[T]):
         """Merge anew, this link and those that hang on it."""
         inherited = self._parent._flat if self._parent is not None else {}
         self._flat: dict[str, T] = {**inherited, **self._own}
+        # After the entries: who sees the new dictionary sees them too. Links that hold nothing share their parent's.
+        shared = self._parent is not None and not self._own
+        self._derived: dict[Any, Any] = cast("Link[T]", self._parent)._derived if shared else {}
         for child in list(self._children.values()):
             child._merge()
 
@@ -82,6 +85,26 @@ class Link(Mapping[str, T], Generic[T]):
         """Replace this link's entries by `own`; the caller holds the lock."""
         self._own = own
         self._merge()
+
+    def derived(self) -> dict[Any, Any]:
+        """A place for what follows from the entries that are found now: empty again after each change of them.
+
+        Inside of a scope it is another one. What is kept there should name `CHANGES.count`, which counts the changes
+        that are none of an entry.
+        """
+        frames, below = _frames(), self._derived
+        if not any(frame.owner in self._owners for frame in frames):
+            return below
+        kept = cast(Frames, frames).derived
+        key = id(below), self._owners
+        if key not in kept or kept[key][0] is not below:
+            kept[key] = below, {}
+        return kept[key][1]
+
+    @traced_as(traced.names)
+    def names(self) -> list[str]:
+        """The names of what is there: of everything but plug-ins that are not loaded."""
+        return [name for name, entry in self._entries().items() if entry is not None]
 
     @property
     def _chain(self) -> "tuple[Link[T], ...]":

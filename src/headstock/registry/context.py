@@ -6,7 +6,7 @@ while tracing and again before each call of the compiled frame, in the thread an
 The answer is a component or a constant, and nothing but another answer makes dynamo compile anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from headstock.registry.plugins import Plugins
 
-__all__ = ["FRAMES", "PLUGINS", "Frame", "innermost", "new_token", "stacked", "traced_as"]
+__all__ = ["FRAMES", "PLUGINS", "Frame", "Frames", "innermost", "new_token", "stacked", "traced_as"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _tokens = count(1)
@@ -27,6 +27,15 @@ class Frame(NamedTuple):
     table: str
     owner: str
     entries: Mapping[str, Any]
+
+
+class Frames(tuple[Frame, ...]):
+    """The frames that one context sees; `derived` holds what follows from them, as long as they are seen."""
+
+    derived: dict[tuple[int, tuple[str, ...]], tuple[dict[Any, Any], dict[Any, Any]]]
+
+    def __init__(self, _: Iterable[Frame] = ()) -> None:
+        self.derived = {}
 
 
 FRAMES: Final[ContextVar[tuple[Frame, ...]]] = ContextVar("headstock_scopes", default=())
@@ -62,7 +71,13 @@ def stacked(table: str, name: str) -> tuple[Any, ...]:
     )
 
 
+def _named(table: str, _: str) -> tuple[str, ...]:
+    """The names that scopes over `table` and its overlays hold, whichever link they lie over."""
+    return tuple(dict.fromkeys(name for frame in FRAMES.get() if frame.table == table for name in frame.entries))
+
+
 _ANSWERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "named": _named,
     "overridden": _overridden,
     "scoped": _scoped,
     "stacked": stacked,

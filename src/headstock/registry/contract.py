@@ -21,6 +21,7 @@ class Declaration:
         kind: what a component of layers is: "module", "base" or "decorator".
         parameters: the class that holds a RoPE variant's parameters, None where it takes any.
         limits: where an attention function runs and with what.
+        cost: how long calls of an attention function take.
     """
 
     mask: str | None = None
@@ -28,6 +29,7 @@ class Declaration:
     kind: str | None = None
     parameters: type | None = None
     limits: object | None = None
+    cost: object | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from headstock.errors import DuplicateName, InvalidComponent
+from headstock.registry.changes import CHANGES
 from headstock.registry.contract import Declaration
 from headstock.registry.source import qualified_name
 
@@ -33,6 +34,7 @@ def declare(
     kind: str | None = None,
     parameters: type | None = None,
     limits: object | None = None,
+    cost: object | None = None,
 ) -> C:
     """Attach a frozen declaration to `component` and return it; every name that it is registered under shares it.
 
@@ -50,7 +52,7 @@ def declare(
         raise InvalidComponent(f"features must be a set of names, got the text {features!r}; write {{{features!r}}}")
     if parameters is not None and not isinstance(parameters, type):
         raise InvalidComponent(f"parameters must be a class, got {parameters!r}; pass the class, not an instance")
-    wanted = Declaration(mask, None if features is None else frozenset(features), kind, parameters, limits)
+    wanted = Declaration(mask, None if features is None else frozenset(features), kind, parameters, limits, cost)
     with _ATTACHING:
         present = _own(component)
         if present is not None and present != wanted and not _copied(component, present):
@@ -64,6 +66,7 @@ def declare(
             raise InvalidComponent(
                 f"a declared component must take attributes, got {component!r}; wrap it in a function"
             ) from None
+        CHANGES.note()
     return component
 
 
@@ -100,3 +103,4 @@ def _restore(component: object, before: Declaration | None) -> None:
         delattr(component, _ATTRIBUTE)
     else:
         setattr(component, _ATTRIBUTE, before)
+    CHANGES.note()

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from headstock.errors import BrokenPlugin, InvalidComponent
+from headstock.registry.changes import CHANGES
 
 __all__ = ["PluginStub", "Plugins"]
 
@@ -89,6 +90,7 @@ class Plugins:
         except InvalidComponent as error:
             raise InvalidComponent(f"{error} (the plug-in of {stub.distribution})") from error
         self._loaded[name] = component, stub
+        CHANGES.note()
         return component
 
 

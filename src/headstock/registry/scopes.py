@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, cast
 
 from headstock.errors import InvalidComponent, MisplacedScope
-from headstock.registry.context import FRAMES, Frame
+from headstock.registry.context import FRAMES, Frame, Frames
 
 F = TypeVar("F", bound=Callable[..., Any])
 __all__ = ["CapturedScopes", "Scope", "capture_scopes"]
@@ -34,7 +34,7 @@ def _set(entered: tuple[_Entered, ...]) -> None:
         if each.alone:
             break
     _ENTERED.set(entered)
-    FRAMES.set(tuple(visible))
+    FRAMES.set(Frames(visible))
 
 
 class _Block(ContextDecorator):

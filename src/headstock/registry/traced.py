@@ -11,7 +11,7 @@ from headstock.registry import context
 if TYPE_CHECKING:
     from headstock.registry.chain import Link
 
-__all__ = ["contains", "find", "getitem", "override"]
+__all__ = ["contains", "find", "getitem", "names", "override"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,12 @@ def getitem(link: "Link[T]", key: str) -> T:
 def contains(link: "Link[T]", key: str) -> bool:
     """`Link.__contains__`."""
     return _held(link, key) is not None or bool(_ask("listed", link._table, key))
+
+
+def names(link: "Link[T]") -> list[str]:
+    """`Link.names`."""
+    scoped = [name for name in _ask("named", link._table, "") if name not in link._flat and contains(link, name)]
+    return [*link._flat, *scoped]
 
 
 def override(link: "Link[T]", _: object = None, /, **__: object) -> Never:
