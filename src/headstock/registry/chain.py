@@ -37,7 +37,9 @@ class Link(Mapping[str, T], Generic[T]):
     """
 
     # Slots, so that what subclasses add is all of `__dict__`.
-    __slots__ = ("__weakref__", "_above", "_children", "_derived", "_flat", "_own", "_owners", "_parent", "_table", "_token")
+    __slots__ = (
+        *("__weakref__", "_above", "_children", "_derived", "_flat", "_own", "_owners", "_parent", "_table", "_token"),
+    )
 
     def __init__(self, entries: Mapping[str, T], parent: "Link[T] | None") -> None:
         self._own: dict[str, T] = dict(entries)

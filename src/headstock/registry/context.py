@@ -29,7 +29,7 @@ class Frame(NamedTuple):
     entries: Mapping[str, Any]
 
 
-class Frames(tuple[Frame, ...]):
+class Frames(tuple[Frame, ...]):  # noqa: SLOT001 - a tuple cannot have slots that hold something
     """The frames that one context sees; `derived` holds what follows from them, as long as they are seen."""
 
     derived: dict[tuple[int, tuple[str, ...]], tuple[dict[Any, Any], dict[Any, Any]]]
