@@ -85,6 +85,7 @@ def test_what_is_no_limit_is_refused(data: dict[str, Any], match: str) -> None:
 
 def test_a_package_is_missing_until_one_of_its_alternatives_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_packages(("torch", "no_such | nor_this")) == ("no_such | nor_this",)
+    assert missing_packages(("no_such.part", "torch.no_such | torch.nn")) == ("no_such.part",)
     monkeypatch.setitem(sys.modules, "nor_this", ModuleType("nor_this"))
     assert missing_packages(("torch", "no_such | nor_this")) == ()
 

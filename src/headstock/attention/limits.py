@@ -158,7 +158,10 @@ def missing_packages(packages: tuple[str, ...]) -> tuple[str, ...]:
 def _is_importable(name: str) -> bool:
     if name in sys.modules:
         return sys.modules[name] is not None
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it is absent
+        return False
 
 
 def _plain(value: Any) -> Any:
