@@ -1,0 +1,41 @@
+"""Watches which models are given headstock's names, to warn of those that would never call them."""
+
+import functools
+from collections.abc import Callable, Container
+from typing import Any
+
+from headstock.integrations.transformers.architectures import warn_of
+
+__all__ = ["unwatch", "watch"]
+
+#: Every model asks it, when it is built and when its implementation is set, whether it may have what it asks for.
+_METHOD = "get_correct_attn_implementation"
+
+_replaced: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
+
+
+def watch(names: Container[str]) -> None:
+    """Warn from now on of models that ask for one of `names` and have attention of their own."""
+    from transformers import PreTrainedModel
+
+    if _replaced:
+        return
+    original = getattr(PreTrainedModel, _METHOD)
+
+    @functools.wraps(original)
+    def watched(self: Any, requested_attention: str | None, *arguments: Any, **keywords: Any) -> Any:
+        if requested_attention in names:
+            warn_of(self, str(requested_attention))
+        return original(self, requested_attention, *arguments, **keywords)
+
+    _replaced.append((original, watched))
+    setattr(PreTrainedModel, _METHOD, watched)
+
+
+def unwatch() -> None:
+    """Put the method back; one that someone else has wrapped since goes on, and asks after no names."""
+    from transformers import PreTrainedModel
+
+    original, watched = _replaced.pop()
+    if getattr(PreTrainedModel, _METHOD) is watched:
+        setattr(PreTrainedModel, _METHOD, original)
