@@ -1,6 +1,6 @@
-"""Which function serves a call: the named one, or for `auto` the first that honours everything the call asks for."""
+"""The function that a call names: refused, before any work, where it does not honour all that the call asks for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -11,11 +11,9 @@ from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
 from headstock.errors import MissingDependency, UnsupportedFeature
 
-__all__ = ["AUTO", "RANKING", "Chosen", "choose", "reasons_against"]
+__all__ = ["AUTO", "Chosen", "choose", "reasons_against"]
 
 AUTO = "auto"
-RANKING = ("sdpa", "eager")
-"""The names that `auto` tries, fastest first; an entry that shadows one of them takes its place."""
 
 
 class Chosen(NamedTuple):
@@ -43,34 +41,31 @@ def reasons_against(contract: Contract, request: Request, situation: Situation |
 
 def choose(
     interface: Mapping[str, AttentionFunction],
-    implementation: str,
+    name: str,
     request: Request,
     operands: tuple[Tensor, Tensor, Tensor],
     *,
     masked: bool,
 ) -> Chosen:
-    """The entry `implementation`, or what `auto` stands for in this call; `operands` are query, key and value.
+    """The entry `name`; `operands` are query, key and value.
 
     Raises:
         UnknownName: no implementation of that name.
-        MissingDependency: nothing but a package is missing for the named one.
-        UnsupportedFeature: it cannot serve the call, or none of the ranking can, with the reasons.
+        MissingDependency: nothing but a package is missing for it.
+        UnsupportedFeature: it cannot serve the call, with the reasons.
     """
-    rejected: dict[str, list[str]] = {}
-    for name in RANKING if implementation == AUTO else (implementation,):
-        function = interface[name]
-        contract = contract_of(function)
-        situation = None if contract.limits is UNLIMITED else situation_of(*operands)
-        reasons = reasons_against(contract, request, situation, masked=masked)
-        if not reasons:
-            return Chosen(name, function, contract)
-        if implementation != AUTO and len(reasons) == 1:
-            _refuse_missing(name, contract.limits)
-        rejected[name] = reasons
+    function = interface[name]
+    contract = contract_of(function)
+    situation = None if contract.limits is UNLIMITED else situation_of(*operands)
+    reasons = reasons_against(contract, request, situation, masked=masked)
+    if not reasons:
+        return Chosen(name, function, contract)
+    if len(reasons) == 1:
+        _refuse_missing(name, contract.limits)
     raise UnsupportedFeature(
-        f"attention function {implementation!r} must do all that the call asks for, got "
-        f"{'; '.join(_told(name, reasons) for name, reasons in rejected.items())}; ask for less, choose another "
-        "implementation ('eager' honours every feature), or declare(function, features=...) what it does honour"
+        f"attention function {name!r} must do all that the call asks for, got {name!r}, which "
+        f"{' and '.join(reasons)}; ask for less, choose another implementation ('eager' honours every feature, 'auto' "
+        "finds the fastest that can), or declare(function, features=...) what it does honour"
     )
 
 
@@ -82,7 +77,3 @@ def _refuse_missing(name: str, limits: Limits) -> None:
             f"attention function {name!r} must have {wanted} installed, got none; "
             f"{limits.install or 'install it'}, or choose another implementation"
         )
-
-
-def _told(name: str, reasons: Iterable[str]) -> str:
-    return f"{name!r}, which {' and '.join(reasons)}"

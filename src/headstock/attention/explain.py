@@ -1,26 +1,28 @@
 """`explain`: which implementation a call would run and why not the others, told before anything runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from headstock.attention.auto.explaining import Asked, judged
+from headstock.attention.auto.fast_path import Kernels
+from headstock.attention.auto.report import lines
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
 from headstock.attention.call import bound_mask, bound_request
-from headstock.attention.choice import AUTO, RANKING, choose, reasons_against
-from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.choice import AUTO
+from headstock.attention.contract import AttentionFunction
 from headstock.attention.mask_size import ROWS, bytes_of, rows_of
-from headstock.attention.request import Request, request_of
+from headstock.attention.request import request_of
 from headstock.attention.shapes import check_inputs
-from headstock.attention.situation import Situation, situation_of
+from headstock.attention.situation import situation_of
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
-from headstock.errors import BrokenPlugin, InvalidComponent
 from headstock.masks import MaskLike, PreparedMask
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "explained"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Explanation:
         representation: the form in which the chosen one is given the mask, None where there is no mask.
         density: visible pairs of query and key, as a share of all; 1.0 where there are none.
         bytes: size of the mask in that form (its numbers, expanded); None for a form that is not headstock's own.
+        costs: microseconds that the cost model reckons with, for each entry that can serve the call.
+        kernels: which fused kernel SDPA will take and why not the others; None where there is no entry "sdpa".
+        notes: what else decides how fast the call is: where the costs come from, settings of the process.
     """
 
     chosen: str
@@ -40,14 +45,17 @@ class Explanation:
     representation: str | None
     density: float
     bytes: int | None
+    costs: dict[str, float] = field(default_factory=dict)
+    kernels: Kernels | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         size = "of unknown size" if self.bytes is None else f"{self.bytes:,} bytes"
         form = "no mask" if self.representation is None else f"mask as {self.representation}, {size}"
         rows = [(self.chosen, f"chosen: {form}, {self.density:.1%} of the pairs visible")]
         rows += [(name, "; ".join(reasons)) for name, reasons in self.rejected.items()]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+        told = [] if self.kernels is None else [f"sdpa {self.kernels}"]
+        return "\n".join([lines(rows), *told, *self.notes])
 
 
 def explain(
@@ -95,41 +103,31 @@ def explain(
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    operands = (query, key, value)
-    chosen = choose(table, implementation, request, operands, masked=mask is not None)
-    situation = situation_of(*operands)
+    operands = query, key, value
     prepared = bound_mask(mask, query, key, q_offset)
     bound_request(request, prepared, query, key, q_offset)
-    representation = None if prepared is None else chosen.contract.mask
+    is_kept = isinstance(mask, PreparedMask)
+    return explained(Asked(table, implementation, situation_of(*operands), request, prepared, is_kept, operands))
+
+
+def explained(asked: Asked) -> Explanation:
+    """The explanation of a call of which tensors need not exist.
+
+    Raises:
+        UnknownName, UnsupportedFeature: as `attend` would.
+    """
+    verdict, prepared = judged(asked), asked.prepared
+    representation = None if prepared is None else verdict.chosen.contract.mask
     return Explanation(
-        chosen.name,
-        {
-            name: _reasons(table, name, request, situation, masked=mask is not None)
-            or (_outranked(name, chosen.name, implementation),)
-            for name in (*RANKING, *(name for name in table if name not in RANKING))
-            if name != chosen.name and name in table
-        },
+        verdict.chosen.name,
+        verdict.rejected,
         representation,
         _density(prepared),
-        bytes_of(prepared, representation, query.dtype),
+        bytes_of(prepared, representation, asked.situation.dtype),
+        verdict.costs,
+        verdict.kernels,
+        verdict.notes,
     )
-
-
-def _reasons(
-    table: Mapping[str, AttentionFunction], name: str, request: Request, situation: Situation, *, masked: bool
-) -> tuple[str, ...]:
-    try:
-        return tuple(reasons_against(contract_of(table[name]), request, situation, masked=masked))
-    except (BrokenPlugin, InvalidComponent) as error:
-        return (str(error),)
-
-
-def _outranked(name: str, chosen: str, implementation: str) -> str:
-    if implementation != AUTO:
-        return f"eligible, but {chosen!r} was named"
-    if name in RANKING:
-        return f"eligible, but {chosen!r} comes first"
-    return f"eligible, but auto tries {' and '.join(map(repr, RANKING))} alone; name it to run it"
 
 
 def _density(prepared: PreparedMask | None) -> float:

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict, Unpack, overload
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headstock.attention.auto.decisions import choose_auto
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
@@ -17,7 +18,7 @@ from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
-from headstock.masks import MaskLike
+from headstock.masks import MaskLike, PreparedMask
 
 __all__ = ["attend"]
 
@@ -151,8 +152,13 @@ def attend(
         weights=return_weights,
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    chosen = choose(table, implementation, request, (query, key, value), masked=mask is not None)
-    bound = bound_mask(mask, query, key, q_offset)
+    operands = query, key, value
+    if implementation == AUTO:
+        bound = bound_mask(mask, query, key, q_offset)
+        chosen = choose_auto(table, request, operands, bound, is_kept=isinstance(mask, PreparedMask))
+    else:
+        chosen = choose(table, implementation, request, operands, masked=mask is not None)
+        bound = bound_mask(mask, query, key, q_offset)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key, q_offset))
     result = run(chosen, None, call)
     if checked:

@@ -6,15 +6,16 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from headstock.attention.auto.decisions import choose_auto
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.call import Call, bound_mask, bound_request
-from headstock.attention.choice import choose
+from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
 from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
-from headstock.masks import MaskLike
+from headstock.masks import MaskLike, PreparedMask
 
 __all__ = ["call_attention"]
 
@@ -74,9 +75,16 @@ def call_attention(
     check_inputs(query, key, value, features.get("sinks"), features["bias"])
     request = request_of(query.shape[3], scaling=scaling, dropout=dropout, **features)
     given = mask_from_facts(facts) if mask is None else mask
-    chosen = choose(interface, implementation, request, (query, key, value), masked=given is not None)
-    own = own_keywords(chosen.name, chosen.contract, others)
-    bound = bound_mask(given, query, key)
+    operands = query, key, value
+    if implementation == AUTO:
+        bound = bound_mask(given, query, key)
+        is_kept = isinstance(given, PreparedMask)
+        chosen = choose_auto(interface, request, operands, bound, is_kept=is_kept, keywords=others)
+        own = own_keywords(chosen.name, chosen.contract, others)
+    else:
+        chosen = choose(interface, implementation, request, operands, masked=given is not None)
+        own = own_keywords(chosen.name, chosen.contract, others)
+        bound = bound_mask(given, query, key)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key), own)
     result = run(chosen, module, call)
     return result.output.transpose(1, 2), result.weights

@@ -1,0 +1,165 @@
+"""`auto`: the fastest entry that can serve a call, decided once for each kind of call and kept beside the table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstock.attention.auto.figures import ALL, Figures, figures_of, roughly
+from headstock.attention.auto.in_graph import choose_in_graph
+from headstock.attention.auto.model import Profile
+from headstock.attention.auto.profiles import profile_of
+from headstock.attention.auto.ranking import Ranking, objections, ranked
+from headstock.attention.auto.report import listed
+from headstock.attention.bias.contract import BoundBias
+from headstock.attention.choice import AUTO, Chosen
+from headstock.attention.contract import AttentionFunction
+from headstock.attention.request import Request
+from headstock.attention.situation import Situation, situation_of
+from headstock.errors import UnsupportedFeature
+from headstock.masks import PreparedMask
+from headstock.registry import CHANGES, Link
+
+__all__ = ["choose_auto", "figures_for", "nobody", "ranking_of"]
+
+_MOST = 4096  # calls that are remembered by their very lengths, before they are forgotten all at once
+_NOTHING: Mapping[str, Any] = {}
+
+
+def choose_auto(
+    interface: Mapping[str, AttentionFunction],
+    request: Request,
+    operands: tuple[Tensor, Tensor, Tensor],
+    prepared: PreparedMask | None,
+    *,
+    is_kept: bool = False,
+    keywords: Mapping[str, Any] = _NOTHING,
+) -> Chosen:
+    """What `auto` stands for in this call; `operands` are query, key and value.
+
+    Args:
+        interface: the table.
+        request: the options.
+        operands: query, key, value.
+        prepared: the mask, bound to the extent of the call.
+        is_kept: whether what is made of the mask serves further calls.
+        keywords: what only some functions know, by name.
+
+    Raises:
+        UnsupportedFeature: no entry can serve the call, with the reasons against each.
+    """
+    if torch.compiler.is_compiling():
+        return choose_in_graph(interface, request, operands, prepared, keywords)
+    situation = situation_of(*operands)
+    profile = profile_of(situation.device.type)
+    figures = ALL if prepared is None else figures_for(prepared, situation, profile, is_kept=is_kept)
+    ranking = _kept_ranking(interface, profile, situation, request, figures, prepared is not None, tuple(keywords))
+    candidates = ranking.candidates
+    if candidates and candidates[0].is_sure:
+        return candidates[0].chosen
+    found: dict[str, tuple[str, ...]] = {}
+    for candidate in candidates:
+        reasons = () if candidate.is_sure else objections(candidate, situation, request, prepared)
+        if not reasons:
+            return candidate.chosen
+        found[candidate.chosen.name] = tuple(reasons)
+    raise nobody({**found, **ranking.rejected})
+
+
+def nobody(rejected: Mapping[str, tuple[str, ...]]) -> UnsupportedFeature:
+    """The error where no entry is left."""
+    return UnsupportedFeature(
+        f"attention function {AUTO!r} must find one that does all that the call asks for, got none:\n"
+        f"{listed(rejected)}\nask for less, name another implementation ('eager' honours every feature), or "
+        "declare(function, features=...) what it does honour"
+    )
+
+
+def figures_for(prepared: PreparedMask, situation: Situation, profile: Profile, *, is_kept: bool) -> Figures:
+    """The mask in a few numbers: none where the call is small, from a plan where it is large."""
+    _, _, batch, heads, _, queries, keys, head_dim, value_dim = situation[:9]
+    work = batch * heads * queries * keys * (head_dim + value_dim)
+    if work < profile.rough:
+        return roughly(prepared, is_kept=is_kept)
+    may_plan = work >= profile.planned
+    key = "figures", may_plan, is_kept
+    found: Figures | None = prepared._kept.get(key)
+    if found is None:
+        found = prepared._keep(key, lambda: figures_of(prepared, is_kept=is_kept, may_plan=may_plan))
+    return found
+
+
+def ranking_of(
+    interface: Mapping[str, AttentionFunction],
+    profile: Profile,
+    situation: Situation,
+    request: Request,
+    figures: Figures,
+    *,
+    masked: bool,
+    keywords: tuple[str, ...] = (),
+) -> Ranking:
+    """Every entry in the kind of call that this one belongs to: lengths count up to a fourth of an octave."""
+    usual = situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
+    return ranked(interface, profile, usual, request, figures, masked=masked, keywords=keywords)
+
+
+def _kept_ranking(
+    interface: Mapping[str, AttentionFunction],
+    profile: Profile,
+    situation: Situation,
+    request: Request,
+    figures: Figures,
+    masked: bool,
+    keywords: tuple[str, ...],
+) -> Ranking:
+    kind = (_asked(request), figures, masked, keywords, torch.get_num_threads())
+    if not isinstance(interface, Link):
+        return ranking_of(interface, profile, situation, request, figures, masked=masked, keywords=keywords)
+    kept = interface.derived()
+    state = ("auto", CHANGES.count)
+    calls = kept.get(state)
+    if calls is None:
+        kept.clear()  # what was decided before the change
+        calls = kept[state] = {}
+    found: Ranking | None = calls.get((situation, kind))
+    if found is None:
+        found = _entered(calls, interface, profile, situation, request, kind)
+    return found
+
+
+def _entered(
+    calls: dict[Any, Any],
+    interface: Mapping[str, AttentionFunction],
+    profile: Profile,
+    situation: Situation,
+    request: Request,
+    kind: tuple[Any, ...],
+) -> Ranking:
+    """The ranking of a call that was not seen yet: of its kind, which may have been."""
+    _, figures, masked, keywords, _ = kind
+    if len(calls) >= _MOST:
+        calls.clear()
+    usual = situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
+    found: Ranking | None = calls.get((usual, kind))
+    if found is None:
+        found = ranked(interface, profile, usual, request, figures, masked=masked, keywords=keywords)
+        calls[usual, kind] = found
+    calls[situation, kind] = found
+    return found
+
+
+def _asked(request: Request) -> tuple[object, ...]:
+    """What of the options decides who can serve a call, and how fast."""
+    _, scaling_given, dropout, softcap, sinks, bias, log_sum_exp, weights = request
+    form: object = None
+    if bias is not None:
+        form = bias.requires_grad if isinstance(bias, Tensor) else type(bias.bias if isinstance(bias, BoundBias) else bias)
+    return scaling_given, dropout > 0.0, softcap is None, sinks is None, form, log_sum_exp, weights
+
+
+def _usual(length: int) -> int:
+    """The middle of the lengths that share their first three binary digits."""
+    places = length.bit_length() - 3
+    return length if places <= 0 else ((length >> places) << places) + (1 << places >> 1)

@@ -1,0 +1,120 @@
+"""Every entry of a table in one call, with what `auto` makes of it."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from headstock.attention.auto.decisions import figures_for, nobody, ranking_of
+from headstock.attention.auto.fast_path import Kernels, active_setting, kernels_for
+from headstock.attention.auto.figures import ALL
+from headstock.attention.auto.model import Profile
+from headstock.attention.auto.profiles import profile_of
+from headstock.attention.auto.ranking import Candidate, objections
+from headstock.attention.choice import AUTO, Chosen, choose, reasons_against
+from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.request import Request
+from headstock.attention.situation import Situation
+from headstock.errors import UnsupportedFeature
+from headstock.masks import PreparedMask
+
+__all__ = ["Asked", "Verdict", "judged"]
+
+
+class Asked(NamedTuple):
+    """A call that is asked about; `operands` are its tensors where there are any."""
+
+    interface: Mapping[str, AttentionFunction]
+    implementation: str
+    situation: Situation
+    request: Request
+    prepared: PreparedMask | None
+    is_kept: bool = False
+    operands: tuple[Tensor, Tensor, Tensor] | None = None
+
+
+class Verdict(NamedTuple):
+    """What would run, and what of the others; the fields are those of an `Explanation`."""
+
+    chosen: Chosen
+    rejected: dict[str, tuple[str, ...]]
+    costs: dict[str, float]
+    kernels: Kernels | None
+    notes: tuple[str, ...]
+
+
+def judged(asked: Asked) -> Verdict:
+    """Who serves the call, the named one or the fastest.
+
+    Raises:
+        UnknownName, UnsupportedFeature: as the call would.
+    """
+    interface, name, situation, request, prepared, is_kept, _ = asked
+    named = None if name == AUTO else _named(asked)
+    profile = profile_of(situation.device.type)
+    figures = ALL if prepared is None else figures_for(prepared, situation, profile, is_kept=is_kept)
+    masked = prepared is not None
+    candidates, refused = ranking_of(interface, profile, situation, request, figures, masked=masked)
+    able: list[Candidate] = []
+    for each in candidates:
+        reasons = () if each.is_sure else tuple(objections(each, situation, request, prepared))
+        if reasons:
+            refused[each.chosen.name] = reasons
+        else:
+            able.append(each)
+    if named is None and not able:
+        raise nobody(refused)
+    chosen = able[0].chosen if named is None else named
+    others = [each for each in able if each.chosen.name != chosen.name]
+    outranked = {each.chosen.name: (_outranked(each, able[0], named),) for each in others}
+    rejected = {**outranked, **{key: value for key, value in refused.items() if key != chosen.name}}
+    costs = {each.chosen.name: each.cost for each in able}
+    return Verdict(chosen, rejected, costs, _kernels(asked, costs), tuple(_notes(profile)))
+
+
+def _named(asked: Asked) -> Chosen:
+    """The named entry.
+
+    Raises:
+        UnknownName, MissingDependency, UnsupportedFeature: as the call would.
+    """
+    masked = asked.prepared is not None
+    if asked.operands is not None:
+        return choose(asked.interface, asked.implementation, asked.request, asked.operands, masked=masked)
+    function = asked.interface[asked.implementation]
+    contract = contract_of(function)
+    reasons = reasons_against(contract, asked.request, asked.situation, masked=masked)
+    if reasons:
+        raise UnsupportedFeature(
+            f"attention function {asked.implementation!r} must do all that the call asks for, got one that "
+            f"{' and '.join(reasons)}; ask for less, or choose another implementation"
+        )
+    return Chosen(asked.implementation, function, contract)
+
+
+def _outranked(candidate: Candidate, best: Candidate, named: Chosen | None) -> str:
+    if named is not None:
+        return f"eligible, but {named.name!r} was named"
+    times = candidate.cost / max(best.cost, 1e-3)
+    return f"eligible, about {times:,.1f} times slower" if times >= 1.05 else "eligible, about as fast"
+
+
+def _kernels(asked: Asked, costs: Mapping[str, float]) -> Kernels | None:
+    if "sdpa" not in costs:
+        return None
+    prepared = asked.prepared
+    simple = None if prepared is None else prepared.without_tensor()
+    return kernels_for(
+        asked.situation,
+        asked.request,
+        masked=prepared is not None and simple is None,
+        is_causal=simple is not None and simple.is_causal,
+        operands=asked.operands,
+    )
+
+
+def _notes(profile: Profile) -> Iterator[str]:
+    yield f"costs: {profile.source}"
+    active = active_setting()
+    if active is not None:
+        yield f"process-wide flash implementation: {active}"

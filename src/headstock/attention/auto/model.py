@@ -1,0 +1,148 @@
+"""The cost model: from the figures of one call to microseconds with one entry."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from headstock.attention.auto.costs import Cost, Terms, predicted
+from headstock.attention.auto.figures import BLOCK, Figures
+from headstock.attention.bias.contract import BoundBias, ScoreBias
+from headstock.attention.contract import Contract
+from headstock.attention.request import Request
+from headstock.attention.situation import Situation
+
+__all__ = ["Profile", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
+
+_BLOCKS: Final = frozenset({"block_mask", "causal_or_blocks", "plan", "varlen", "window"})
+_CAUSAL: Final = _BLOCKS | {"causal_or_dense", "sdpa"}
+UNFUSED: Final = "unfused"
+PLAIN: Final = "plain"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of one type of device.
+
+    Attributes:
+        rows: coefficients, by the words of `row_of`.
+        neutral: those of an entry of which nothing is known.
+        rough: multiply-adds below which a mask is not looked at: blocks do not pay.
+        planned: multiply-adds from which a plan may be made only to choose.
+        threads: whether work is divided among torch's threads.
+        source: where the numbers come from.
+    """
+
+    rows: Mapping[str, Cost]
+    neutral: Cost
+    rough: float
+    planned: float
+    threads: bool = False
+    source: str = "headstock's own figures"
+
+
+def label_of(name: str, contract: Contract) -> str:
+    """What an entry is called in a profile: one of headstock's own by its own name, others as they are written.
+
+    `name` is what it is registered as.
+    """
+    function = contract.function
+    own = getattr(function, "__name__", name)
+    return str(own) if contract.core is not None else f"{getattr(function, '__module__', '?')}.{own}"
+
+
+def way_of(label: str, situation: Situation, request: Request, figures: Figures) -> str:
+    """The path that one of headstock's own functions takes through its kernels; "" for the usual one."""
+    on_cpu = situation.device.type == "cpu"
+    odd = situation.head_dim != situation.value_dim or request.dropout > 0.0
+    if label == "sdpa":
+        return UNFUSED if situation.is_transformed or (on_cpu and (odd or _learns_bias(request))) else ""
+    if label != "blocked":
+        return ""
+    features = request.softcap, request.sinks, request.bias
+    if figures.kind != "some" and features == (None, None, None) and not request.log_sum_exp:
+        return PLAIN
+    return "" if on_cpu and not odd and request.softcap is None else UNFUSED
+
+
+def _learns_bias(request: Request) -> bool:
+    bias = request.bias
+    if isinstance(bias, ScoreBias | BoundBias):
+        return False
+    return bias is not None and bias.requires_grad
+
+
+def row_of(profile: Profile, label: str, name: str, way: str, situation: Situation) -> Cost:
+    """The coefficients of an entry: of its own label, else of its name, whose place it takes, else neutral ones."""
+    if way == PLAIN:
+        return row_of(profile, "sdpa", "sdpa", UNFUSED if situation.head_dim != situation.value_dim else "", situation)
+    half = situation.dtype.itemsize < 4
+    for each in (label, name):
+        for words, factors in _words(each, way, half=half, training=situation.needs_gradient):
+            found = profile.rows.get(words)
+            if found is not None:
+                return _times(found, *factors)
+    return _times(profile.neutral, *(_TRAINING if situation.needs_gradient else _ONCE))
+
+
+_ONCE: Final = (1.0, 1.0)
+_TRAINING: Final = (2.5, 3.0)  # a backward pass has two products for each of the forward pass, and its own launch
+
+
+def _words(label: str, way: str, *, half: bool, training: bool) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Rows that may serve, the nearest first, with factors of their launch and their work."""
+    for told in dict.fromkeys((way, "")):
+        for size in ("half", "") if half else ("",):
+            base = " ".join(filter(None, (label, told, size)))
+            if training:
+                yield f"{base} training", _ONCE
+            yield base, _TRAINING if training else _ONCE
+
+
+def _times(cost: Cost, launch: float, work: float) -> Cost:
+    if launch == work == 1.0:
+        return cost
+    first, *others, first_call = cost
+    mask, made, plan = others[3:6]
+    return Cost.of([first * launch, *(each * work for each in others[:3]), mask, made, plan, cost.rows * work, first_call])
+
+
+def terms_of(situation: Situation, representation: str, figures: Figures, *, threads: int = 1) -> Terms:
+    """What takes time in a call, for a function that is given the mask in this representation."""
+    batch, heads, queries, keys = situation.batch, situation.heads, situation.queries, situation.keys
+    sizes = situation.head_dim + situation.value_dim
+    some = figures.kind == "some"
+    share = figures.share if representation in _BLOCKS or (not some and representation in _CAUSAL) else 1.0
+    pairs = batch * heads * queries * keys * share
+    bytes_ = situation.dtype.itemsize * sizes * batch * (heads * queries + situation.kv_heads * keys)
+    rows = 1 if figures.rows else batch
+    dense = some or (figures.kind == "causal" and representation not in _CAUSAL)
+    entries = rows * queries * keys / 1e6 if dense and representation not in (*_BLOCKS, "none") else 0.0
+    blocks = some and representation in _BLOCKS
+    return Terms(
+        launch=1.0,
+        products=pairs * sizes / 1e9 / threads,
+        scores=pairs / 1e6 / threads,
+        traffic=bytes_ / 1e6,
+        mask=entries,
+        made=0.0 if figures.is_kept or figures.tensor != "none" else entries,
+        plan=float(blocks and not figures.is_kept),
+        rows=rows * -(-queries // BLOCK) / 1e3 if blocks else 0.0,
+        first_call=0.0 if situation.is_compiling else 1.0,
+    )
+
+
+def microseconds(
+    profile: Profile, name: str, contract: Contract, situation: Situation, request: Request, figures: Figures
+) -> float:
+    """How long the call takes with one entry, which declares its cost or is found in the profile."""
+    label = label_of(name, contract)
+    way = way_of(label, situation, request, figures)
+    declared = contract.declared and contract.declared.cost
+    threads = torch.get_num_threads() if profile.threads else 1
+    terms = terms_of(situation, contract.mask, figures, threads=threads)
+    if isinstance(declared, Cost):
+        return predicted(declared, terms)
+    found = predicted(row_of(profile, label, name, way, situation), terms)
+    return found + 1.0 if way == PLAIN else found
