@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from headstock.overrides.applying import Handle, apply, reset
     from headstock.overrides.contract import ModelKind
     from headstock.overrides.data import LayerOverrides, MaskOverride, Overrides
+    from headstock.overrides.inspecting import LayerFacts, ModelReport, inspect
     from headstock.overrides.kinds import KINDS
     from headstock.overrides.patterns import LayerPattern
     from headstock.overrides.resolving import Tables
+    from headstock.overrides.saving import SetupWarning, load_overrides, overrides_metadata, save_overrides
     from headstock.overrides.scoping import overriding
 
 _HOMES = {
@@ -25,8 +27,15 @@ _HOMES = {
     "MaskOverride": "data",
     "ModelKind": "contract",
     "Overrides": "data",
+    "SetupWarning": "saving",
     "Tables": "resolving",
+    "LayerFacts": "inspecting",
+    "ModelReport": "inspecting",
     "apply": "applying",
+    "inspect": "inspecting",
+    "load_overrides": "saving",
+    "overrides_metadata": "saving",
+    "save_overrides": "saving",
     "overriding": "scoping",
     "reset": "applying",
     "settings_for": "active",
@@ -35,16 +44,23 @@ _HOMES = {
 __all__ = [
     "KINDS",
     "Handle",
+    "LayerFacts",
     "LayerOverrides",
     "LayerPattern",
     "LayerSettings",
     "MaskOverride",
     "ModelKind",
+    "ModelReport",
     "Overrides",
+    "SetupWarning",
     "Tables",
     "apply",
+    "inspect",
+    "load_overrides",
+    "overrides_metadata",
     "overriding",
     "reset",
+    "save_overrides",
     "settings_for",
 ]
 

@@ -105,6 +105,10 @@ class ModelKind:
         """The name of the attention function that runs without any override."""
         raise NotImplementedError
 
+    def mask_said(self, model: nn.Module, module: nn.Module) -> Said:
+        """The mask without any override and without padding."""
+        raise NotImplementedError
+
     def rope_said(self, model: nn.Module, layer: nn.Module) -> Said:
         """The position embeddings without any override."""
         raise NotImplementedError
@@ -112,6 +116,10 @@ class ModelKind:
     def checkpoint_said(self, layer: nn.Module) -> Said:
         """How a layer is checkpointed without any override."""
         raise NotImplementedError
+
+    def notes(self, model: nn.Module) -> tuple[str, ...]:  # noqa: ARG002 -- the subclass's
+        """What else there is to say of a model, a sentence each."""
+        return ()
 
 
 def refuse_kind(model: nn.Module) -> UnsupportedFeature:

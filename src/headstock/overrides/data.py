@@ -1,6 +1,5 @@
 """`Overrides`: which components run in which layers of a model, as data."""
 
-import difflib
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from headstock.errors import InvalidConfig
 from headstock.overrides.files import json_text, read_file, read_json, read_toml, toml_text
 from headstock.overrides.patterns import LayerPattern
+from headstock.overrides.refusals import refusals
 
 __all__ = ["LayerOverrides", "MaskOverride", "Overrides"]
 
@@ -54,7 +54,7 @@ class _Data(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise InvalidConfig(_refusals(type(self), error)) from None
+                raise InvalidConfig(refusals(type(self), error, {*LayerOverrides.model_fields, "layers"})) from None
 
     def to_dict(self) -> dict[str, Any]:
         """What was said, as nested dictionaries and lists of numbers and texts."""
@@ -229,23 +229,3 @@ class Overrides(_Settings):
     def to_json(self) -> str:
         """The overrides as JSON, which `from_json` reads back as equal."""
         return json_text(self.to_dict())
-
-
-def _refusals(data: type[BaseModel], error: ValidationError) -> str:
-    return "; ".join(_refusal(data, dict(entry)) for entry in error.errors(include_url=False))
-
-
-def _refusal(data: type[BaseModel], entry: dict[str, Any]) -> str:
-    name, got = ".".join(map(str, entry["loc"])), f"got {entry['input']!r}"
-    rule = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    cause = entry.get("ctx", {}).get("error")
-    if isinstance(cause, InvalidConfig):  # of a nested one, which has said it all
-        return f"{name}: {cause}"
-    if entry["type"] == "extra_forbidden":
-        known = {*Overrides.model_fields, *LayerOverrides.model_fields, *MaskOverride.model_fields}
-        nearest = difflib.get_close_matches(str(entry["loc"][-1]), sorted(known), n=1)
-        advice = f"did you mean {nearest[0]!r}?" if nearest else f"the fields are {', '.join(data.model_fields)}"
-        return f"{data.__name__} must have known fields only, got {name!r}; {advice}"
-    if entry["type"] == "missing":
-        return f"{data.__name__} must have the field {name!r}, got none; add it"
-    return f"{data.__name__}.{name} must be {rule}, {got}" if name else f"{data.__name__}: {rule}"

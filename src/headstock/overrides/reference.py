@@ -8,6 +8,7 @@ from torch import nn
 from headstock.attention import AttentionInterface
 from headstock.layers import GradientCheckpointingLayer
 from headstock.layers.checkpointing.switch import checkpointing_layers
+from headstock.masks import bidirectional, causal, sliding_window
 from headstock.models.attending import SelfAttention
 from headstock.models.llama import LlamaForCausalLM
 from headstock.models.llama.layers import LlamaBlock
@@ -55,6 +56,14 @@ class ReferenceModels(ModelKind):
     def attention_said(self, module: nn.Module) -> Said:
         """The name that `set_attention` gave."""
         return Said(str(module.implementation), "model")
+
+    def mask_said(self, model: nn.Module, module: nn.Module) -> Said:
+        """Causal, in a window or not, or bidirectional."""
+        for owner in _decoders(model).values():
+            windows = {id(block.self_attn): owner.model.windows[place] for place, block in enumerate(owner.layers)}
+            if windows.get(id(module)) is not None:
+                return Said(repr(sliding_window(windows[id(module)] or 0)), "model")
+        return Said(repr(causal() if getattr(module, "is_causal", False) else bidirectional()), "model")
 
     def rope_said(self, model: nn.Module, layer: nn.Module) -> Said:
         """The configuration's."""
