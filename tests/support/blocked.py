@@ -12,7 +12,8 @@ from torch import Tensor
 
 from headstock.attention import AttentionOutput, ScoreBias
 from headstock.attention.bias import BoundBias
-from headstock.attention.blocked import blocked_attention, call, distances, schedule
+from headstock.attention.blocked import blocked_attention, call, distances, pieces, schedule
+from headstock.attention.blocked.pieces import Joining
 from headstock.masks import CausalOrBlocks, Geometry, TiledPlan, prepare
 from headstock.masks.planning.tiled import tiled
 from tests.support.attention import Computed, Inputs
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class Steps(NamedTuple):
-    """How a call is cut up: the sides of a block, and the constants of `schedule`, `call` and `distances`."""
+    """How a call is cut up: the sides of a block, and the constants of `pieces`, `schedule`, `call` and `distances`."""
 
     block_size: int | tuple[int, int] = 128
     most_keys: int = 2048
@@ -42,6 +43,13 @@ class Steps(NamedTuple):
     pairs: int = 2**20
     most_spans: int = 3
     least_rows: int = 128
+    fewest_steps: int = 8
+    fewest_rows: int = 64
+
+    @property
+    def joining(self) -> Joining:
+        """How rows of blocks are joined, without triangles."""
+        return Joining(1, self.most_pairs)
 
 
 def some(part: int) -> int:
@@ -61,6 +69,8 @@ def steps(draw: st.DrawFn) -> Steps:
         pairs=draw(st.sampled_from([1, 12, 50, 2**20])),
         most_spans=draw(st.integers(1, 4)),
         least_rows=draw(st.sampled_from([1, 2, 128])),
+        fewest_steps=draw(st.sampled_from([1, 2, 3, 8])),
+        fewest_rows=draw(st.sampled_from([1, 2, 64])),
     )
 
 
@@ -69,14 +79,18 @@ def small(chosen: Steps) -> Iterator[None]:
     """A block in which the constants are these."""
     with (
         mock.patch.multiple(
-            schedule,
-            _MOST_KEYS=chosen.most_keys,
-            _MOST_PAIRS=chosen.most_pairs,
-            _FEWEST_STRIPS=chosen.fewest_strips,
-            _MOST_SPANS=chosen.most_spans,
+            pieces, _MOST_KEYS=chosen.most_keys, _MOST_SPANS=chosen.most_spans, _FEWEST_STEPS=chosen.fewest_steps
         ),
+        mock.patch.object(schedule, "_FEWEST_STRIPS", chosen.fewest_strips),
         mock.patch.object(distances, "_LEAST_ROWS", chosen.least_rows),
-        mock.patch.multiple(call, _PAIRS=chosen.pairs, _FUSED_PAIRS=2 * chosen.pairs),
+        mock.patch.multiple(
+            call,
+            _PAIRS=chosen.pairs,
+            _FUSED_PAIRS=2 * chosen.pairs,
+            _MOST_PAIRS=chosen.most_pairs,
+            _MOST_FUSED_PAIRS=2 * chosen.most_pairs,
+            _FEWEST_ROWS=chosen.fewest_rows,
+        ),
     ):
         yield
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headstock.attention import attend
 from headstock.attention.blocked import backward, forward, fused
-from headstock.masks import causal, documents, first_tokens, sliding_window
+from headstock.masks import causal, documents, first_tokens, padding, sliding_window
 from tests.support.attention_cases import Case, attention_cases
 from tests.support.blocked import Steps, leaves_of, run_in_steps, small, some, steps
 
@@ -31,6 +31,30 @@ def _output_and_gradients(case: Case, chosen: Steps) -> dict[str, Tensor]:
         upstream = torch.randn(output.shape, generator=generator, dtype=output.dtype)
         found = torch.autograd.grad(output, list(leaves.values()), upstream)
     return {"output": output.detach(), **dict(zip(leaves, found, strict=True))}
+
+
+LONG_MASKS = {
+    "a triangle": causal() & padding((torch.arange(1300) >= 256).expand(2, -1)),
+    "a triangle beside a block that is hidden in part": causal() & padding((torch.arange(1300) >= 100).expand(2, -1)),
+    "triangles in rows of their own": causal()
+    & documents(torch.stack([torch.arange(1300) // 1100, torch.arange(1300) // 1280])),
+    "a band in half steps": causal() & sliding_window(256),
+    "a band that sees ahead": sliding_window(100, right=100),
+}
+
+
+@pytest.mark.parametrize("name", LONG_MASKS)
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_long_causal_and_banded_masks(name: str, kv_heads: int) -> None:
+    """What the kernel computes by its own causal mask, and in strips of half a block."""
+    query, key, value = (torch.randn(2, heads, 1300, 8, dtype=torch.float64) for heads in (4, kv_heads, kv_heads))
+    leaves = [each.requires_grad_() for each in (query, key, value)]
+    upstream = torch.randn_like(query)
+    results = {}
+    for implementation in ("eager", "blocked"):
+        output = attend(*leaves, implementation=implementation, mask=LONG_MASKS[name])
+        results[implementation] = [output, *torch.autograd.grad(output, leaves, upstream)]
+    torch.testing.assert_close(results["blocked"], results["eager"])
 
 
 @given(case=attention_cases(longest=12, features=("sinks", "bias")), chosen=steps())

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from headstock.attention.blocked.biases import BiasTiles
 from headstock.attention.blocked.parts import Heads, Part, parts_of
-from headstock.attention.blocked.schedule import Band, Strip, bands_of, strips_of
+from headstock.attention.blocked.pieces import Joining
+from headstock.attention.blocked.schedule import Band, Span, Strip, bands_of, strips_of
 from headstock.attention.precision import accumulated
 from headstock.masks import TiledPlan
 
@@ -20,6 +21,15 @@ _PAIRS = 2**20
 
 _FUSED_PAIRS = 2**23
 """The same for a kernel that keeps no scores, but may be given a mask of them."""
+
+_MOST_PAIRS = 2**19
+"""Pairs of a strip that rows of blocks with the same keys are joined to."""
+
+_MOST_FUSED_PAIRS = 2**21
+"""The same for that kernel, which takes the more queries together the more there are, from 768 on 256."""
+
+_FEWEST_ROWS = 64
+"""Queries of a strip below which the kernel computes more slowly than it saves."""
 
 _KEPT_MASKS = 16
 
@@ -63,11 +73,17 @@ class BlockedCall:
         """The dtype of everything in between."""
         return accumulated(self.query.dtype)
 
-    def parts(self, *, fused: bool = False) -> Iterator[Part]:
-        """The products of this call, those that begin a row of queries before those that go on with it."""
+    def parts(self, *, fused: bool = False, narrow: bool = False) -> Iterator[Part]:
+        """The products of this call, those that begin a row of queries before those that go on with it.
+
+        Those of a fused kernel may be causal where nothing is added to the scores; `narrow` has strips cut in half
+        where less is hidden in the halves.
+        """
         pairs = _FUSED_PAIRS if fused else _PAIRS
         groups, queries, keys = self.query.shape[1], self.query.shape[2], self.key.shape[1]
-        for band in bands_of(list(strips_of(self.plan, queries, keys, groups=groups))):
+        joining = Joining(groups, _MOST_FUSED_PAIRS if fused else _MOST_PAIRS, triangles=fused and self.bias is None)
+        for whole in bands_of(list(strips_of(self.plan, queries, keys, joining))):
+            band = self._narrowed(whole) if narrow else whole
             most = max(1, pairs // max(1, groups * band.strip.rows * band.strip.keys))
             for heads in self._heads(band.strip.plan_row):
                 yield from parts_of(band, heads, most)
@@ -86,6 +102,19 @@ class BlockedCall:
         for some in [range(row, row + 1) for row in rows] if apart else [rows]:
             chosen = range(some.start * units, some.stop * units)
             yield Heads(chosen, chosen)
+
+    def _narrowed(self, band: Band) -> Band:
+        """The band in strips of half as many queries where a step of so many keys says the same, in fewer pairs."""
+        half, step = band.strip.rows // 2, (band.q_step, band.kv_step)
+        alike = band.repeats > 1 and all(tiles == band.tiles[0] for tiles in band.tiles)
+        if not alike or step != (2 * half, 2 * half) or half < _FEWEST_ROWS:
+            return band
+        hidden = self.hidden(band)
+        if hidden is None or not _is_staggered(hidden[0], half):
+            return band
+        start, end = band.strip.spans[0]
+        strip = band.strip._replace(rows=half, spans=(Span(start, end - half),))
+        return self._narrowed(Band(strip, 2 * band.repeats, half, half, 2 * band.tiles))
 
     def hidden(self, band: Band) -> Float[Tensor, "#count rows keys"] | None:
         """0 where a band's queries may attend and -inf where they may not; None where they may everywhere."""
@@ -110,3 +139,10 @@ class BlockedCall:
         # (row of blocks, block, q_size, kv_size) -> (rows, keys)
         visible = entries.transpose(1, 2).flatten(2, 3).flatten(0, 1)[: strip.rows, : strip.keys]
         return torch.zeros(visible.shape, dtype=self.dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def _is_staggered(hidden: Float[Tensor, "rows keys"], half: int) -> bool:
+    """Whether the lower half of the queries sees what the upper one does, `half` keys further on."""
+    above, below = hidden[:half], hidden[half:]
+    outside = torch.cat([above[:, -half:], below[:, :half]])
+    return bool((outside == -torch.inf).all()) and torch.equal(above[:, :-half], below[:, half:])

@@ -23,7 +23,7 @@ def forward(
     output = make(shape, dtype=call.dtype, device=call.query.device)
     log_sum_exp = torch.full(shape[:3], -torch.inf, dtype=call.dtype, device=call.query.device)
     scratch, is_fused = Scratch(call.dtype, call.query.device), can_fuse(call)
-    for number, part in enumerate(call.parts(fused=is_fused)):
+    for number, part in enumerate(call.parts(fused=is_fused, narrow=is_fused)):
         operands = operands_of(call, part)
         result, log_total = fused(call, part, operands) if is_fused else _part(call, part, operands, number, scratch)
         rows, logs = queries_of(output, part), queries_of(log_sum_exp.unsqueeze(-1), part)

@@ -46,15 +46,15 @@ def fused(
     call: BlockedCall, part: Part, operands: Operands
 ) -> tuple[Float[Tensor, "size rows value_dim"], Float[Tensor, "size rows 1"]]:
     """The weighted values and the log-sum-exp of a part; zeros and -inf where a query sees nothing."""
-    added = _added(call, part, operands.query.shape[1])
-    query, key, value = (each.unsqueeze(0) for each in operands)
-    shown = None if added is None else added.expand(part.size, -1, -1).unsqueeze(0)
-    output, log_sum_exp = _KERNEL(query, key, value, 0.0, False, attn_mask=shown, scale=call.numbers.scaling)
-    log_sum_exp = log_sum_exp[0].unsqueeze(-1)
+    query, key, value = _by_group(call, part, operands)
+    added, is_causal = _added(call, part, operands.query.shape[1]), part.band.strip.is_causal
+    shown = None if added is None else added.expand(part.size, -1, -1).unsqueeze(1)
+    output, log_sum_exp = _KERNEL(query, key, value, 0.0, is_causal, attn_mask=shown, scale=call.numbers.scaling)
+    log_sum_exp = log_sum_exp.flatten(1).unsqueeze(-1)
     if added is not None:
         # The kernel says 0 of a row that is hidden throughout.
         log_sum_exp = log_sum_exp.masked_fill(added.amax(-1, keepdim=True) == -torch.inf, -torch.inf)
-    return output[0], log_sum_exp
+    return output.flatten(1, 2), log_sum_exp
 
 
 def fused_backward(
@@ -63,17 +63,26 @@ def fused_backward(
     Float[Tensor, "size rows head_dim"], Float[Tensor, "size keys head_dim"], Float[Tensor, "size keys value_dim"]
 ]:
     """What a part adds to the gradients of query, key and value."""
-    added = _added(call, part, operands.query.shape[1])
-    query, key, value = (each.unsqueeze(0) for each in operands)
-    output, log_sum_exp, of_output = (each.unsqueeze(0) for each in rows[:3])
-    shown = None if added is None else added.expand(part.size, -1, -1).unsqueeze(0)
+    query, key, value = _by_group(call, part, operands)
+    groups = query.shape[1]
+    output, log_sum_exp, of_output = (each.unflatten(1, (groups, -1)) for each in rows[:3])
+    added, is_causal = _added(call, part, operands.query.shape[1]), part.band.strip.is_causal
+    shown = None if added is None else added.expand(part.size, -1, -1).unsqueeze(1)
     # exp(-inf - inf) is 0, as every weight of a row that sees nothing.
     logs = log_sum_exp.masked_fill(log_sum_exp == -torch.inf, torch.inf).squeeze(-1)
-    found = _BACKWARD(
-        *(of_output, query, key, value, output, logs, 0.0, False), attn_mask=shown, scale=call.numbers.scaling
+    of_query, of_key, of_value = _BACKWARD(
+        *(of_output, query, key, value, output, logs, 0.0, is_causal), attn_mask=shown, scale=call.numbers.scaling
     )
-    of_query, of_key, of_value = (each[0] for each in found)
-    return of_query, of_key, of_value
+    of_keys = (each.sum(1) if groups > 1 else each.squeeze(1) for each in (of_key, of_value))
+    return of_query.flatten(1, 2), *of_keys
+
+
+def _by_group(call: BlockedCall, part: Part, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
+    """The operands with a dimension of heads: the groups apart where a query's place among the others counts."""
+    groups = call.query.shape[1] if part.band.strip.is_causal else 1
+    query, key, value = operands
+    shared = (each.unsqueeze(1).expand(-1, groups, -1, -1) for each in (key, value))
+    return query.unflatten(1, (groups, -1)), *shared
 
 
 def _added(call: BlockedCall, part: Part, rows: int) -> Float[Tensor, "#size rows keys"] | None:

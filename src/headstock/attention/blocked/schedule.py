@@ -1,21 +1,13 @@
 """What block-sparse attention does, in which order: rows of blocks gathered into strips, strips into bands."""
 
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
+from headstock.attention.blocked.pieces import Joining, pieces_of
 from headstock.masks import TiledPlan
 
 __all__ = ["Band", "Span", "Strip", "bands_of", "strips_of"]
-
-_MOST_KEYS = 2048
-"""Keys that a query is compared with at once; further ones are merged by log-sum-exp, so that scores stay in cache."""
-
-_MOST_PAIRS = 2**19
-"""Pairs of a strip that rows of blocks with the same keys are joined to."""
-
-_MOST_SPANS = 3
-"""Spans of a row that are computed each for itself; the keys of more are put together first."""
 
 _FEWEST_STRIPS = 4
 """Strips in equal steps that are worth a product of their own for each head."""
@@ -37,6 +29,7 @@ class Strip(NamedTuple):
         spans: the keys, ascending.
         tiles: for each row of blocks, which tile each block holds, -1 where it is full; None where all are.
         is_first: whether no earlier strip serves these queries.
+        is_causal: whether the first query sees the first key alone, and each further one a key more; `tiles` is None.
     """
 
     plan_row: int
@@ -45,6 +38,7 @@ class Strip(NamedTuple):
     spans: tuple[Span, ...]
     tiles: tuple[tuple[int, ...], ...] | None
     is_first: bool
+    is_causal: bool = False
 
     @property
     def keys(self) -> int:
@@ -80,67 +74,17 @@ class Band(NamedTuple):
         )
 
 
-def strips_of(plan: TiledPlan, queries: int, keys: int, *, groups: int = 1) -> Iterator[Strip]:
-    """The strips of a plan; `groups` is how many query heads are computed as further queries of one key head."""
+def strips_of(plan: TiledPlan, queries: int, keys: int, joining: Joining) -> Iterator[Strip]:
+    """The strips of a plan."""
     q_blocks = max(1, -(-queries // plan.q_size))
-    for piece in _joined(_pieces_by_row(plan), q_blocks, max(1, groups * plan.q_size * plan.kv_size)):
+    for piece in pieces_of(plan, q_blocks, joining):
         plan_row, q_block = divmod(piece.row, q_blocks)
         start = q_block * plan.q_size
         rows = min(queries, start + len(piece.tiles) * plan.q_size) - start
         is_full = all(tile < 0 for row in piece.tiles for tile in row)
         spans = _spans(piece.blocks, plan.kv_size, keys)
-        yield Strip(plan_row, start, rows, spans, None if is_full else piece.tiles, piece.is_first)
-
-
-class _Piece(NamedTuple):
-    """Blocks that rows of blocks from `row` on have in common, and the tiles of each of these rows."""
-
-    row: int
-    blocks: tuple[int, ...]
-    tiles: tuple[tuple[int, ...], ...]
-    is_first: bool
-
-    def takes(self, other: "_Piece", pairs_of_block: int) -> bool:
-        """Whether the piece of the row below may be joined."""
-        same = self.blocks == other.blocks and self.is_first == other.is_first
-        return same and (len(self.tiles) + 1) * len(self.blocks) * pairs_of_block <= _MOST_PAIRS
-
-
-def _pieces_by_row(plan: TiledPlan) -> Iterator[list[_Piece]]:
-    starts, ends = (each.flatten().tolist() for each in (plan.first_block[..., :-1], plan.first_block[..., 1:]))
-    kv_block, tile = plan.kv_block.tolist(), plan.tile.tolist()
-    most = max(1, _MOST_KEYS // plan.kv_size)
-    for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        cuts = _cuts(kv_block, start, end, most)
-        yield [
-            _Piece(row, tuple(kv_block[begin:close]), (tuple(tile[begin:close]),), begin == start)
-            for begin, close in pairwise(cuts)
-        ]
-
-
-def _cuts(kv_block: list[int], start: int, end: int, most: int) -> list[int]:
-    """Where the blocks of one row are cut: after `most`, and where keys are left out, unless that is often."""
-    gaps = [place for place in range(start + 1, end) if kv_block[place] != kv_block[place - 1] + 1]
-    stops = [start, *(gaps if len(gaps) < _MOST_SPANS else ()), end]
-    return [*(place for begin, close in pairwise(stops) for place in range(begin, close, most)), end]
-
-
-def _joined(rows: Iterator[list[_Piece]], q_blocks: int, pairs_of_block: int) -> Iterator[_Piece]:
-    """Pieces of neighbouring rows with the same blocks as one."""
-    above: list[_Piece] = []
-    for row, pieces in enumerate(rows):
-        if row % q_blocks == 0:
-            yield from above
-            above = []
-        joined: list[_Piece] = []
-        for piece in pieces:
-            taker = next((each for each in above if each.takes(piece, pairs_of_block)), None)
-            if taker is not None:
-                above.remove(taker)
-            joined.append(piece if taker is None else taker._replace(tiles=taker.tiles + piece.tiles))
-        yield from above
-        above = joined
-    yield from above
+        tiles = None if is_full or piece.is_triangle else piece.tiles
+        yield Strip(plan_row, start, rows, spans, tiles, piece.is_first, piece.is_triangle)
 
 
 def _spans(blocks: tuple[int, ...], kv_size: int, keys: int) -> tuple[Span, ...]:
@@ -164,9 +108,9 @@ def bands_of(strips: list[Strip]) -> list[Band]:
     return bands
 
 
-def _form(strip: Strip) -> tuple[bool, int, int, int, int]:
+def _form(strip: Strip) -> tuple[bool, int, int, int, int, bool]:
     # Strips that begin a row of queries come before those that go on with it.
-    return (not strip.is_first, strip.plan_row, strip.rows, strip.keys, len(strip.spans))
+    return (not strip.is_first, strip.plan_row, strip.rows, strip.keys, len(strip.spans), strip.is_causal)
 
 
 def _in_steps(strips: list[Strip]) -> list[Band]:
