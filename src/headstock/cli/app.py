@@ -185,6 +185,25 @@ def mask(
 
 
 @app.command()
+def inspect(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A folder with config.json, or a .gguf file; SmolLM2 otherwise. No weights are read."),
+    ] = None,
+    overrides: Annotated[Path | None, typer.Option(help="A .toml or .json file of overrides to lay on it.")] = None,
+    saved: Annotated[bool, typer.Option("--saved", help="Lay on it the overrides that its weights carry.")] = False,
+    attention: Annotated[str, typer.Option(help="Name of the attention function.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell for every layer of a model what runs there, and where it was set."""
+    from headstock.cli.inspecting import Request
+    from headstock.cli.inspecting import run as run_request
+
+    request = Request(model=model, overrides=overrides, saved=saved, attention=attention, as_json=as_json)
+    raise typer.Exit(run_request(request))
+
+
+@app.command()
 def demo() -> None:
     """Run real models with interchangeable components and check every equality (under a minute)."""
     from headstock.cli.demo import tell
