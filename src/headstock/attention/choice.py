@@ -56,7 +56,7 @@ def choose(
     """
     function = interface[name]
     contract = contract_of(function)
-    situation = None if contract.limits is UNLIMITED else situation_of(*operands)
+    situation = None if contract.limits is UNLIMITED else situation_of(*operands)._replace(is_named=True)
     reasons = reasons_against(contract, request, situation, masked=masked)
     if not reasons:
         return Chosen(name, function, contract)

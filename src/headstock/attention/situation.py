@@ -22,6 +22,7 @@ class Situation(NamedTuple):
         is_transformed: whether torch.func or forward-mode differentiation is under way.
         is_compiling, is_exporting: whether it is being traced.
         is_paged: whether keys and values lie in pages.
+        is_named: whether the function was asked for by its name, and not found by "auto" or asked about by `explain`.
     """
 
     device: torch.device
@@ -38,6 +39,7 @@ class Situation(NamedTuple):
     is_compiling: bool = False
     is_exporting: bool = False
     is_paged: bool = False
+    is_named: bool = False
 
     @property
     def dtype_name(self) -> str:

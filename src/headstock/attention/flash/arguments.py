@@ -16,7 +16,7 @@ def launch(kernel: Kernel, call: TokenCall) -> tuple[Tensor, Tensor | None]:
     """The output in the layout of the query, and the log-sum-exp where it is asked for.
 
     Raises:
-        UnsupportedFeature: the function knows no windows, or gives no log-sum-exp although it was asked.
+        UnsupportedFeature: the function gives no log-sum-exp although it was asked.
     """
     function = kernel.packed if call.sequences is not None or kernel.rows is None else kernel.rows
     found = function(call.query, call.key, call.value, **arguments_of(kernel, call))
@@ -29,11 +29,7 @@ def launch(kernel: Kernel, call: TokenCall) -> tuple[Tensor, Tensor | None]:
 
 
 def arguments_of(kernel: Kernel, call: TokenCall) -> dict[str, Any]:
-    """What the function is called with besides query, key and value; what is not asked for is left to its default.
-
-    Raises:
-        UnsupportedFeature: the function knows no windows.
-    """
+    """What the function is called with besides query, key and value; what is not asked for is left to its default."""
     options = call.options
     arguments: dict[str, Any] = {"softmax_scale": options.scaling, **_mask(kernel, call)}
     if call.sequences is not None:
@@ -62,10 +58,5 @@ def _mask(kernel: Kernel, call: TokenCall) -> dict[str, Any]:
     left, right = call.window_size
     if left == -1 and right in (-1, 0):
         return {"causal": right == 0}
-    if "window_size" not in kernel.takes:
-        raise UnsupportedFeature(
-            f"{kernel.name} must be given a mask without a window, got window_size {call.window_size}; install a later "
-            "version, or use the implementation 'blocked'"
-        )
     sides = tuple(None if side == -1 else side for side in (left, right)) if kernel.generation == 4 else (left, right)
     return {"causal": False, "window_size": sides}

@@ -15,13 +15,13 @@ from headstock.attention.flash.kernel import Kernel
 from headstock.attention.flash.packages import PACKAGES, look
 from headstock.attention.flash.sinks import with_sinks
 from headstock.attention.flash.slopes import slopes_of
-from headstock.attention.flash.tokens import Operands, TokenCall, TokenOptions, attend_tokens
+from headstock.attention.flash.tokens import Operands, TokenCall, TokenOptions, attend_tokens, window_of_parts
 from headstock.attention.limits import Limits, missing_packages
 from headstock.attention.precision import autocast_like_sdpa
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.attention.words import EMPTY_ROWS
-from headstock.errors import MissingDependency
+from headstock.errors import MissingDependency, UnsupportedFeature
 from headstock.masks import Varlen
 
 __all__ = ["flash_attention_2", "flash_attention_3", "flash_attention_4", "flash_core", "flash_limits"]
@@ -48,6 +48,12 @@ def flash_core(generation: int) -> AttentionCore:
         log_sum_exp: bool = True,
     ) -> AttentionOutput:
         kernel = _found(generation)
+        window = window_of_parts(mask)
+        if window is not None and "window_size" not in kernel.takes:
+            raise UnsupportedFeature(
+                f"{kernel.name} must be given a mask without a window, got window_size {window}; install a later "
+                "version, or use the implementation 'blocked'"
+            )
         operands = Operands(*autocast_like_sdpa(query, key, value))
         request = Request(scaling, dropout=dropout, softcap=softcap, sinks=sinks, log_sum_exp=log_sum_exp)
         learns = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (*operands, sinks))
@@ -118,7 +124,7 @@ def flash_limits(generation: int) -> Limits:
     def further(situation: Situation, request: Request) -> Iterator[str]:
         if missing_packages((name,)):
             return
-        found = look(generation)
+        found = look(generation, is_named=situation.is_named)
         if isinstance(found, str):
             yield found
             return

@@ -5,9 +5,8 @@ import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import torch
-
 from headstock.attention.flash.kernel import Kernel, kernel_of
+from headstock.attention.limits import missing_packages
 from headstock.errors import InvalidConfig, MissingDependency
 
 __all__ = ["PACKAGES", "Package", "load_flash_kernel", "look"]
@@ -53,25 +52,37 @@ _READ: dict[int, tuple[ModuleType, Kernel | None]] = {}
 """The module that was found last, and what was read from it."""
 
 _FOUND: dict[int, Kernel | str] = {}
-"""What the last look outside of compiled code has found."""
+"""What the last look has found."""
 
 
-def look(generation: int) -> Kernel | str:
+def look(generation: int, *, is_named: bool = False) -> Kernel | str:
     """The flash attention of that generation, or a phrase that says why there is none.
 
-    Nothing is downloaded. In compiled code it is what was found before.
+    Where no package is installed but `kernels`, the kernel of the hub is loaded for a call that names the function, and
+    for no other.
     """
-    if torch.compiler.is_compiling():
-        return _FOUND.get(generation, "must be looked for before compiling (`explain` or a call outside does)")
-    found = _FOUND[generation] = _looked(generation)
-    return found
+    _remember(generation, is_named)
+    return _FOUND[generation]
+
+
+def _remember(generation: int, is_named: bool) -> None:
+    found = _looked(generation)
+    if is_named and isinstance(found, str) and found == _to_load(generation) and missing_packages(("kernels",)) == ():
+        load_flash_kernel(f"flash_attention_{generation}")
+        found = _looked(generation)
+    _FOUND[generation] = found
+
+
+# As torch.compiler.assume_constant_result does, which would import the compiler: dynamo runs it and does not trace.
+_remember._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def load_flash_kernel(name: str, *, repository: str | None = None, version: int | None = None) -> str:
     """Load a kernel of the hub for `flash_attention_2`, `_3` or `_4`, where no package of theirs is installed.
 
-    The package `kernels` downloads and runs compiled code of others, so that it is done where it is said alone: no call
-    of attention downloads anything. Its cache, its checks of who is trusted and `HF_HUB_OFFLINE` apply.
+    The package `kernels` downloads compiled code of others and runs it, so that only this and a call that names the
+    attention function do so, `auto` and `explain` never. Its cache, its checks of who is trusted and `HF_HUB_OFFLINE`
+    apply.
 
     Args:
         name: the attention function.
@@ -124,13 +135,15 @@ def _looked(generation: int) -> Kernel | str:
         if generation in _LOADED:
             return _LOADED[generation]
         if isinstance(error, ModuleNotFoundError) and (error.name or "") in package.module:
-            return (
-                f"is not installed; load_flash_kernel('flash_attention_{generation}') loads {package.repository} from "
-                "the hub"
-            )
+            return _to_load(generation)
         return f"cannot import {package.module} ({error})"
     kernel = _read(generation, module) or _LOADED.get(generation)
     return kernel or f"finds no flash_attn_varlen_func in {package.module}"
+
+
+def _to_load(generation: int) -> str:
+    where = PACKAGES[generation].repository
+    return f"is not loaded (load_flash_kernel('flash_attention_{generation}') loads {where} from the hub)"
 
 
 def _read(generation: int, module: ModuleType) -> Kernel | None:

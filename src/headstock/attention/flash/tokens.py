@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from headstock.attention.contract import AttentionOutput
 from headstock.masks import Varlen
 
-__all__ = ["Operands", "Sequences", "TokenCall", "TokenKernel", "TokenOptions", "attend_tokens", "is_whole_rows"]
+__all__ = [
+    "Operands",
+    "Sequences",
+    "TokenCall",
+    "TokenKernel",
+    "TokenOptions",
+    "attend_tokens",
+    "is_whole_rows",
+    "window_of_parts",
+]
 
 
 class Operands(NamedTuple):
@@ -115,6 +124,12 @@ def is_whole_rows(part: Varlen) -> bool:
             part.max_seqlen_k,
         )
     )
+
+
+def window_of_parts(parts: tuple[Varlen, ...] | None) -> tuple[int, int] | None:
+    """The first window that is neither full nor plainly causal, which early versions of kernels do not have."""
+    windows = (part.window_size for part in parts or ())
+    return next((window for window in windows if window not in ((-1, -1), (-1, 0))), None)
 
 
 def _positive(options: TokenOptions, query: Tensor) -> tuple[TokenOptions, Tensor]:
