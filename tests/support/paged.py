@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headstock.caches import PagedKeyValues, PagePool
 
-__all__ = ["Filled", "Rows", "filled", "pool_of", "tokens_for"]
+__all__ = ["Filled", "Rows", "filled", "pool_of", "put", "tokens_for"]
 
 
 def pool_of(pages: int, page_size: int, *, kv_heads: int = 2, head_dim: int = 3, value_dim: int = 5) -> PagePool:
@@ -44,6 +44,20 @@ class Rows:
         self.keys[row], self.values[row] = self.keys[row][:, :length], self.values[row][:, :length]
 
     @classmethod
+    def random(
+        cls,
+        lengths: list[int],
+        *,
+        dtype: torch.dtype = torch.float64,
+        kv_heads: int = 2,
+        head_dim: int = 3,
+        value_dim: int = 5,
+    ) -> "Rows":
+        """Random tokens."""
+        keys = [torch.randn(kv_heads, length, head_dim).to(dtype) for length in lengths]
+        return cls(keys, [torch.randn(kv_heads, length, value_dim).to(dtype) for length in lengths])
+
+    @classmethod
     def none(cls, rows: int, pool: PagePool) -> "Rows":
         """Rows without tokens."""
         nothing = [pages.new_zeros(pages.shape[2], 0, pages.shape[3]) for pages in (pool.key, pool.value)]
@@ -58,25 +72,24 @@ class Filled(NamedTuple):
 
 
 def filled(lengths: list[int], page_size: int, *, dtype: torch.dtype = torch.float64, **sizes: int) -> Filled:
-    """Rows of random tokens, taken in by turns so that their pages lie mixed; what no row holds is NaN."""
+    """Rows of random tokens in pages."""
+    rows = Rows.random(lengths, dtype=dtype, **sizes)
+    return Filled(put(rows, page_size), rows)
+
+
+def put(rows: Rows, page_size: int) -> PagedKeyValues:
+    """Pages with the tokens of the rows, taken in by turns so that they lie mixed; what no row holds is NaN."""
+    lengths = [key.shape[1] for key in rows.keys]
+    (kv_heads, _, head_dim), value_dim = rows.keys[0].shape, rows.values[0].shape[2]
     pages = sum(-(-length // page_size) for length in lengths) + 1
-    pool = PagePool(*(each.to(dtype) for each in _storage(pages, page_size, **sizes)))
+    nan = torch.full((pages, page_size, kv_heads, head_dim + value_dim), torch.nan, dtype=rows.keys[0].dtype)
+    pool = PagePool(nan[..., :head_dim].clone(), nan[..., head_dim:].clone())
     paged = PagedKeyValues.empty(pool, len(lengths))
-    rows = Rows.none(len(lengths), pool)
-    for begin in range(0, max(lengths, default=0), page_size):
-        counts = [max(0, min(page_size, length - begin)) for length in lengths]
+    for begin in range(0, max(lengths), page_size):
+        parts = [[row[:, begin : begin + page_size] for row in each] for each in (rows.keys, rows.values)]
         key, value = (
-            torch.randn(len(lengths), each.shape[2], page_size, each.shape[3]).to(dtype)
-            for each in (pool.key, pool.value)
+            torch.stack([torch.nn.functional.pad(part, (0, 0, 0, page_size - part.shape[1])) for part in each])
+            for each in parts
         )
-        paged.append(key, value, counts=counts)
-        for row, count in enumerate(counts):
-            rows.add(row, key[row, :, :count], value[row, :, :count])
-    return Filled(paged, rows)
-
-
-def _storage(
-    pages: int, page_size: int, *, kv_heads: int = 2, head_dim: int = 3, value_dim: int = 5
-) -> tuple[Tensor, Tensor]:
-    pool = pool_of(pages, page_size, kv_heads=kv_heads, head_dim=head_dim, value_dim=value_dim)
-    return pool.key, pool.value
+        paged.append(key, value, counts=[part.shape[1] for part in parts[0]])
+    return paged

@@ -27,6 +27,7 @@ from headstock.attention.front import attend
 from headstock.attention.layer import call_attention
 from headstock.attention.merge import merge
 from headstock.attention.packed import PackedOutput, attend_packed
+from headstock.attention.paged import Pages, attend_paged
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
 from headstock.attention.words import FEATURES
@@ -47,11 +48,13 @@ __all__ = [
     "Explanation",
     "FunctionBias",
     "PackedOutput",
+    "Pages",
     "ScoreBias",
     "alibi",
     "alibi_slopes",
     "attend",
     "attend_packed",
+    "attend_paged",
     "blocked_attention",
     "call_attention",
     "check_attention",

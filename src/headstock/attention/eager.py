@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
+from headstock.attention.limits import Limits
 from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
 from headstock.attention.words import EMPTY_ROWS, FEATURES
 
@@ -147,5 +148,11 @@ def _row_maximum(
     return top.masked_fill(top == _HIDDEN, 0.0)
 
 
-eager = table_form("eager", eager_attention, mask="dense_or_additive", features=(*FEATURES, EMPTY_ROWS))
+eager = table_form(
+    "eager",
+    eager_attention,
+    mask="dense_or_additive",
+    features=(*FEATURES, EMPTY_ROWS),
+    limits=Limits(paged=True),
+)
 """The table's form of `eager_attention`."""

@@ -10,6 +10,7 @@ from headstock.attention.blocked.biases import FunctionTiles
 from headstock.attention.blocked.operator import attention, attention_with
 from headstock.attention.blocked.passes import Inputs
 from headstock.attention.contract import AttentionOutput
+from headstock.attention.limits import Limits
 from headstock.attention.precision import accumulated, autocast_like_sdpa
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
@@ -156,5 +157,7 @@ def _shifts(geometry: Geometry) -> tuple[int, int, Tensor]:
     return int(shifts.min()), int(shifts.max()), shifts
 
 
-blocked = table_form("blocked", blocked_attention, mask="causal_or_blocks", features=_FEATURES)
+blocked = table_form(
+    "blocked", blocked_attention, mask="causal_or_blocks", features=_FEATURES, limits=Limits(paged=True)
+)
 """The table's form of `blocked_attention`."""

@@ -46,9 +46,11 @@ def gathered(
         return pages.new_zeros(keep.shape[0], pages.shape[2], keys, pages.shape[3])
     whole = torch.nn.functional.pad(keep, (0, columns * page_size - keys))
     named = torch.where(whole.unflatten(1, (columns, page_size)).any(2), table[:, :columns], 0)
-    # (batch, columns, page_size, kv_heads, size) -> (batch, kv_heads, keys, size)
-    tokens = pages[named.long()].flatten(1, 2)[:, :keys]
-    return tokens.masked_fill(~keep[:, :, None, None], 0.0).transpose(1, 2)
+    # By heads, so that each head's tokens lie side by side, as products over them want:
+    # (kv_heads, batch, columns, page_size, size) -> (batch, kv_heads, keys, size)
+    tokens: Tensor = pages.permute(2, 0, 1, 3)[:, named.long()].flatten(2, 3)[:, :, :keys].transpose(0, 1)
+    # In place: what indexing gives is nobody else's.
+    return tokens.masked_fill_(~keep[:, None, :, None], 0.0)
 
 
 def pages_for(tokens: int, page_size: int) -> int:
