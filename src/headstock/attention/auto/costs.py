@@ -17,9 +17,10 @@ class Terms(NamedTuple):
         products: multiply-adds of scores and weighted values, in 10^9.
         scores: pairs of query and key that are looked at, over all heads, in 10^6.
         traffic: bytes of query, key, value and output, in 10^6.
+        copied: bytes of keys and values once for each query head, where these share them, in 10^6.
         mask: entries of a dense mask that is handed over, in 10^6.
+        making: 1 where a form of the mask is made for this call alone: dense, or the plan of its blocks.
         made: entries of a dense mask that is made for this call alone, in 10^6.
-        plan: 1 where blocks must be planned for this call alone.
         rows: rows of blocks that are gone through, over all batch rows, in 10^3.
         first_call: 1 where the first call of a kind compiles.
     """
@@ -28,9 +29,10 @@ class Terms(NamedTuple):
     products: float = 0.0
     scores: float = 0.0
     traffic: float = 0.0
+    copied: float = 0.0
     mask: float = 0.0
+    making: float = 0.0
     made: float = 0.0
-    plan: float = 0.0
     rows: float = 0.0
     first_call: float = 1.0
 
@@ -54,9 +56,10 @@ class Cost:
     products: float = 0.0
     scores: float = 0.0
     traffic: float = 0.0
+    copied: float = 0.0
     mask: float = 0.0
+    making: float = 0.0
     made: float = 0.0
-    plan: float = 0.0
     rows: float = 0.0
     first_call: float = 0.0
 
@@ -84,4 +87,4 @@ class Cost:
 
 def predicted(cost: Cost, terms: Terms) -> float:
     """Microseconds that a call of these terms will take."""
-    return sum(unit * amount for unit, amount in zip(cost, terms, strict=True))
+    return float(sum(unit * amount for unit, amount in zip(cost, terms, strict=True)))

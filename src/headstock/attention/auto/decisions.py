@@ -155,7 +155,9 @@ def _asked(request: Request) -> tuple[object, ...]:
     _, scaling_given, dropout, softcap, sinks, bias, log_sum_exp, weights = request
     form: object = None
     if bias is not None:
-        form = bias.requires_grad if isinstance(bias, Tensor) else type(bias.bias if isinstance(bias, BoundBias) else bias)
+        form = (
+            bias.requires_grad if isinstance(bias, Tensor) else type(bias.bias if isinstance(bias, BoundBias) else bias)
+        )
     return scaling_given, dropout > 0.0, softcap is None, sinks is None, form, log_sum_exp, weights
 
 

@@ -6,13 +6,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from headstock.attention.auto.decisions import figures_for, nobody, ranking_of
-from headstock.attention.auto.fast_path import Kernels, active_setting, kernels_for
+from headstock.attention.auto.fast_path import Kernels, kernels_for
 from headstock.attention.auto.figures import ALL
-from headstock.attention.auto.model import Profile
+from headstock.attention.auto.model import Profile, compiles_first
 from headstock.attention.auto.profiles import profile_of
 from headstock.attention.auto.ranking import Candidate, objections
 from headstock.attention.choice import AUTO, Chosen, choose, reasons_against
 from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.flash.setting import active_flash_implementation
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.errors import UnsupportedFeature
@@ -66,7 +67,7 @@ def judged(asked: Asked) -> Verdict:
         raise nobody(refused)
     chosen = able[0].chosen if named is None else named
     others = [each for each in able if each.chosen.name != chosen.name]
-    outranked = {each.chosen.name: (_outranked(each, able[0], named),) for each in others}
+    outranked = {each.chosen.name: (_outranked(each, able[0], named, profile, situation),) for each in others}
     rejected = {**outranked, **{key: value for key, value in refused.items() if key != chosen.name}}
     costs = {each.chosen.name: each.cost for each in able}
     return Verdict(chosen, rejected, costs, _kernels(asked, costs), tuple(_notes(profile)))
@@ -92,9 +93,14 @@ def _named(asked: Asked) -> Chosen:
     return Chosen(asked.implementation, function, contract)
 
 
-def _outranked(candidate: Candidate, best: Candidate, named: Chosen | None) -> str:
+def _outranked(
+    candidate: Candidate, best: Candidate, named: Chosen | None, profile: Profile, situation: Situation
+) -> str:
+    name, _, contract = candidate.chosen
     if named is not None:
         return f"eligible, but {named.name!r} was named"
+    if compiles_first(profile, name, contract, situation):
+        return "eligible, but its first call compiles for seconds; name it, or measure it with `headstock tune`"
     times = candidate.cost / max(best.cost, 1e-3)
     return f"eligible, about {times:,.1f} times slower" if times >= 1.05 else "eligible, about as fast"
 
@@ -115,6 +121,6 @@ def _kernels(asked: Asked, costs: Mapping[str, float]) -> Kernels | None:
 
 def _notes(profile: Profile) -> Iterator[str]:
     yield f"costs: {profile.source}"
-    active = active_setting()
-    if active is not None:
-        yield f"process-wide flash implementation: {active}"
+    told = active_flash_implementation().told
+    if told is not None:
+        yield told

@@ -11,7 +11,7 @@ from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 
-__all__ = ["Kernels", "active_setting", "kernels_for"]
+__all__ = ["Kernels", "kernels_for"]
 
 _HALF: Final = ("float16", "bfloat16")
 
@@ -140,11 +140,3 @@ def _asked(
                 return Kernels(name, refused)
         refused[name] = tuple(str(each.message).split(" (Triggered", 1)[0] for each in told) or ("torch refuses it",)
     return Kernels(None, refused)
-
-
-def active_setting() -> str | None:
-    """The flash implementation that was activated for the whole process (`activate_flash_attention_impl`)."""
-    from torch.nn import attention
-
-    found = getattr(attention, "current_flash_attention_impl", None)
-    return None if found is None else found()

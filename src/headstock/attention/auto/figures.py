@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 ALL = Figures()
 _ROUGH = {
-    (tensor, kept): Figures("some", tensor=tensor, is_kept=kept)  # type: ignore[arg-type]
+    (tensor, kept): Figures("some", tensor=tensor, is_kept=kept)
     for tensor in ("none", "boolean", "floating")
     for kept in (False, True)
 }
@@ -91,7 +91,9 @@ def _rows(prepared: PreparedMask) -> int:
     given = prepared.given
     if given is not None:
         return int(given.shape[0] == 1)
-    held = [tensor for leaf in leaves(prepared.mask.predicate) if isinstance(leaf, Pattern) for tensor in leaf.tensors()]
+    held = [
+        tensor for leaf in leaves(prepared.mask.predicate) if isinstance(leaf, Pattern) for tensor in leaf.tensors()
+    ]
     offsets = (prepared.geometry.q_offset, prepared.geometry.kv_offset)
     apart = [each for each in (*held, *offsets) if isinstance(each, Tensor) and each.ndim and each.shape[0] > 1]
     return 0 if apart else 1

@@ -45,7 +45,9 @@ def choose_in_graph(
         function = interface[name]
         contract = contract_of(function)
         reasons = reasons_against(contract, request, situation, masked=prepared is not None)
-        reasons += [f"does not know {each}" for each in keywords if each not in contract.named and each not in TRANSPORT]
+        reasons += [
+            f"does not know {each}" for each in keywords if each not in contract.named and each not in TRANSPORT
+        ]
         if not reasons:
             return Chosen(name, function, contract)
         rejected.append(f"{name!r}, which {' and '.join(reasons)}")

@@ -1,7 +1,7 @@
 """The cost model: from the figures of one call to microseconds with one entry."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -13,12 +13,13 @@ from headstock.attention.contract import Contract
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 
-__all__ = ["Profile", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
+__all__ = ["Profile", "compiles_first", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
 
 _BLOCKS: Final = frozenset({"block_mask", "causal_or_blocks", "plan", "varlen", "window"})
 _CAUSAL: Final = _BLOCKS | {"causal_or_dense", "sdpa"}
 UNFUSED: Final = "unfused"
 PLAIN: Final = "plain"
+MASKED: Final = "masked"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def way_of(label: str, situation: Situation, request: Request, figures: Figures)
     on_cpu = situation.device.type == "cpu"
     odd = situation.head_dim != situation.value_dim or request.dropout > 0.0
     if label == "sdpa":
-        return UNFUSED if situation.is_transformed or (on_cpu and (odd or _learns_bias(request))) else ""
+        if situation.is_transformed or (on_cpu and (odd or _learns_bias(request))):
+            return UNFUSED
+        return MASKED if figures.kind == "some" or request.bias is not None else ""
     if label != "blocked":
         return ""
     features = request.softcap, request.sinks, request.bias
@@ -100,12 +103,14 @@ def _words(label: str, way: str, *, half: bool, training: bool) -> Iterator[tupl
             yield base, _TRAINING if training else _ONCE
 
 
+_WORK: Final = ("products", "scores", "traffic", "copied", "rows")
+
+
 def _times(cost: Cost, launch: float, work: float) -> Cost:
     if launch == work == 1.0:
         return cost
-    first, *others, first_call = cost
-    mask, made, plan = others[3:6]
-    return Cost.of([first * launch, *(each * work for each in others[:3]), mask, made, plan, cost.rows * work, first_call])
+    worked = {name: getattr(cost, name) * work for name in _WORK}
+    return replace(cost, launch=cost.launch * launch, **worked)
 
 
 def terms_of(situation: Situation, representation: str, figures: Figures, *, threads: int = 1) -> Terms:
@@ -115,22 +120,31 @@ def terms_of(situation: Situation, representation: str, figures: Figures, *, thr
     some = figures.kind == "some"
     share = figures.share if representation in _BLOCKS or (not some and representation in _CAUSAL) else 1.0
     pairs = batch * heads * queries * keys * share
-    bytes_ = situation.dtype.itemsize * sizes * batch * (heads * queries + situation.kv_heads * keys)
+    size, kv_heads = situation.dtype.itemsize * sizes * batch / 1e6, situation.kv_heads
     rows = 1 if figures.rows else batch
     dense = some or (figures.kind == "causal" and representation not in _CAUSAL)
     entries = rows * queries * keys / 1e6 if dense and representation not in (*_BLOCKS, "none") else 0.0
     blocks = some and representation in _BLOCKS
+    is_made = not figures.is_kept and (blocks or figures.tensor == "none")
     return Terms(
         launch=1.0,
         products=pairs * sizes / 1e9 / threads,
         scores=pairs / 1e6 / threads,
-        traffic=bytes_ / 1e6,
+        traffic=size * (heads * queries + kv_heads * keys),
+        copied=size * heads * keys if heads != kv_heads else 0.0,
         mask=entries,
-        made=0.0 if figures.is_kept or figures.tensor != "none" else entries,
-        plan=float(blocks and not figures.is_kept),
-        rows=rows * -(-queries // BLOCK) / 1e3 if blocks else 0.0,
+        making=float(is_made and (blocks or entries > 0.0)),
+        made=entries if is_made else 0.0,
+        rows=_plan_rows(figures, batch, heads) * -(-queries // BLOCK) / 1e3 if blocks else 0.0,
         first_call=0.0 if situation.is_compiling else 1.0,
     )
+
+
+def _plan_rows(figures: Figures, batch: int, heads: int) -> int:
+    """Rows of a plan: a tensor of all pairs is planned for each head of each batch row."""
+    if figures.tensor != "none":
+        return batch * heads
+    return 1 if figures.rows else batch
 
 
 def microseconds(
@@ -139,10 +153,24 @@ def microseconds(
     """How long the call takes with one entry, which declares its cost or is found in the profile."""
     label = label_of(name, contract)
     way = way_of(label, situation, request, figures)
-    declared = contract.declared and contract.declared.cost
     threads = torch.get_num_threads() if profile.threads else 1
+    if label == "sdpa" and figures.kind == "causal":
+        figures = figures._replace(share=_causal_share(situation, way))
     terms = terms_of(situation, contract.mask, figures, threads=threads)
+    declared = contract.declared and contract.declared.cost
     if isinstance(declared, Cost):
         return predicted(declared, terms)
     found = predicted(row_of(profile, label, name, way, situation), terms)
     return found + 1.0 if way == PLAIN else found
+
+
+def compiles_first(profile: Profile, name: str, contract: Contract, situation: Situation) -> bool:
+    """Whether the first call of a kind is known to take a second or more, outside of compiled code."""
+    return row_of(profile, label_of(name, contract), name, "", situation).first_call >= 1e6
+
+
+def _causal_share(situation: Situation, way: str) -> float:
+    """What torch computes of a triangle: all where it writes the scores out; on CPUs keys by 512."""
+    if way == UNFUSED:
+        return 1.0
+    return min(1.0, 0.5 + 256 / situation.queries) if situation.device.type == "cpu" else 0.5

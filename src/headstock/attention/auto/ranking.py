@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from headstock.attention.auto.figures import Figures
 from headstock.attention.auto.model import Profile, microseconds
-from headstock.attention.contract import AttentionFunction, Contract, contract_of
 from headstock.attention.choice import Chosen, reasons_against
+from headstock.attention.contract import AttentionFunction, Contract, contract_of
 from headstock.attention.limits import UNLIMITED
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
@@ -18,7 +18,9 @@ from headstock.registry import Link
 
 __all__ = ["Candidate", "Ranking", "entries_of", "objections", "ranked", "unknown_keywords"]
 
-_ALWAYS: Final = frozenset({"additive", "causal_or_blocks", "causal_or_dense", "dense_or_additive", "eager", "none", "sdpa"})
+_ALWAYS: Final = frozenset(
+    {"additive", "causal_or_blocks", "causal_or_dense", "dense_or_additive", "eager", "none", "sdpa"}
+)
 """Representations that every mask has."""
 _BUILT_IN: Final = ("sdpa", "varlen", "flash_attention_4", "flash_attention_3", "flash_attention_2", "blocked", "eager")
 """Who goes first among entries that cost the same."""
@@ -95,7 +97,9 @@ def unknown_keywords(contract: Contract, keywords: Iterable[str]) -> tuple[str, 
     )
 
 
-def objections(candidate: Candidate, situation: Situation, request: Request, prepared: PreparedMask | None) -> list[str]:
+def objections(
+    candidate: Candidate, situation: Situation, request: Request, prepared: PreparedMask | None
+) -> list[str]:
     """What speaks against a candidate in one call: its further limits, and a mask that it cannot be given."""
     contract = candidate.chosen.contract
     further = contract.limits.further
