@@ -4,6 +4,7 @@ from headstock.attention.blocked import blocked
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.eager import eager
 from headstock.attention.entry import check_attention
+from headstock.attention.flex import flex_attention
 from headstock.attention.sdpa import sdpa
 from headstock.registry import Interface, Registry
 
@@ -12,7 +13,7 @@ __all__ = ["ALL_ATTENTION_FUNCTIONS", "ATTENTION_FUNCTIONS", "AttentionInterface
 ATTENTION_FUNCTIONS: Registry[AttentionFunction] = Registry(
     "attention function",
     check=check_attention,
-    builtins={"blocked": blocked, "eager": eager, "sdpa": sdpa},
+    builtins={"blocked": blocked, "eager": eager, "flex_attention": flex_attention, "sdpa": sdpa},
     entry_points="headstock.attention",
     home=(__name__, "ATTENTION_FUNCTIONS"),
 )

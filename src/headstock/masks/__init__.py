@@ -1,6 +1,6 @@
 """Masks, written once: predicates of four indices, their algebra, and every representation of the one predicate."""
 
-from headstock.masks.contract import CausalOrBlocks, CausalOrDense, MaskLike, Predicate
+from headstock.masks.contract import BlockMaskOrTiles, CausalOrBlocks, CausalOrDense, MaskLike, Predicate
 from headstock.masks.drawing import Drawing, draw
 from headstock.masks.geometry import Geometry
 from headstock.masks.mask import Mask
@@ -25,6 +25,7 @@ from headstock.masks.prepared import PreparedMask, prepare
 from headstock.masks.representations import (
     to_additive,
     to_block_mask,
+    to_block_mask_or_tiles,
     to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
@@ -47,6 +48,7 @@ __all__ = [
     "ALL_MASK_ATTENTION_FUNCTIONS",
     "ALL_MASK_PATTERNS",
     "AttentionMaskInterface",
+    "BlockMaskOrTiles",
     "BlockPlan",
     "CausalOrBlocks",
     "CausalOrDense",
@@ -77,6 +79,7 @@ __all__ = [
     "sliding_window",
     "to_additive",
     "to_block_mask",
+    "to_block_mask_or_tiles",
     "to_causal_or_blocks",
     "to_causal_or_dense",
     "to_dense",

@@ -45,6 +45,14 @@ class CausalOrBlocks(NamedTuple):
     bias: Tensor | None = None
 
 
+class BlockMaskOrTiles(NamedTuple):
+    """What headstock's `flex_attention` takes: the blocks to compute in one of two forms, and what to add to scores."""
+
+    block_mask: "BlockMask | None"
+    tiles: "TiledPlan | None"
+    bias: Tensor | None = None
+
+
 class MaskRepresentation(Protocol):
     """A function from a mask and a geometry to one representation, exact or refused."""
 

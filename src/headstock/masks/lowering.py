@@ -79,7 +79,7 @@ class Lowering:
     def _of_blocks(cls, block_mask: "BlockMask", geometry: Geometry) -> Self:
         lowering = cls(mask_of_blocks(block_mask, geometry), geometry, block_mask.kv_num_blocks.device)
         q_size, kv_size = block_mask.BLOCK_SIZE
-        for size in ((q_size, kv_size), q_size if q_size == kv_size else None):
+        for size in (None, (q_size, kv_size), q_size if q_size == kv_size else None):
             lowering._kept["block_mask", size] = block_mask
         return lowering
 
@@ -165,8 +165,8 @@ class Lowering:
             ("block_mask", block_size), lambda: block_mask_of(self.mask, self.plan(block_size), self._device)
         )
 
-    def known_block_mask(self, block_size: int | tuple[int, int] = 128) -> "BlockMask | None":
-        """The `BlockMask` of such blocks, if one was given or made already."""
+    def known_block_mask(self, block_size: int | tuple[int, int] | None = 128) -> "BlockMask | None":
+        """The `BlockMask` of such blocks, if one was given or made already; None: the one that was given."""
         return cast("BlockMask | None", self._kept.get(("block_mask", block_size)))
 
     def varlen(self) -> Varlen:

@@ -11,6 +11,7 @@ from headstock.masks.node import name_of
 from headstock.masks.representations import (
     to_additive,
     to_block_mask,
+    to_block_mask_or_tiles,
     to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
@@ -62,6 +63,7 @@ MASK_REPRESENTATIONS: Registry[MaskRepresentation] = Registry(
     builtins={
         "additive": to_additive,
         "block_mask": to_block_mask,
+        "block_mask_or_tiles": to_block_mask_or_tiles,
         "causal_or_blocks": to_causal_or_blocks,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,
@@ -114,8 +116,8 @@ class AttentionMaskInterface(Interface[MaskRepresentation], registry=MASK_REPRES
 
     >>> names = AttentionMaskInterface()
     >>> sorted(name for name in names if not name.startswith("flash"))  # doctest: +NORMALIZE_WHITESPACE
-    ['additive', 'block_mask', 'causal_or_blocks', 'causal_or_dense', 'dense', 'dense_or_additive', 'eager',
-     'flex_attention', 'plan', 'sdpa', 'varlen', 'varlen_parts', 'window']
+    ['additive', 'block_mask', 'block_mask_or_tiles', 'causal_or_blocks', 'causal_or_dense', 'dense',
+     'dense_or_additive', 'eager', 'flex_attention', 'plan', 'sdpa', 'varlen', 'varlen_parts', 'window']
     >>> names["flash_attention_2"] is names["varlen"]
     True
     """

@@ -2,6 +2,7 @@
 
 from headstock.masks.representations.additive import to_additive
 from headstock.masks.representations.block_mask import to_block_mask
+from headstock.masks.representations.block_mask_or_tiles import to_block_mask_or_tiles
 from headstock.masks.representations.causal_or_blocks import to_causal_or_blocks
 from headstock.masks.representations.causal_or_dense import to_causal_or_dense
 from headstock.masks.representations.dense import to_dense
@@ -14,6 +15,7 @@ from headstock.masks.representations.window import to_window
 __all__ = [
     "to_additive",
     "to_block_mask",
+    "to_block_mask_or_tiles",
     "to_causal_or_blocks",
     "to_causal_or_dense",
     "to_dense",
