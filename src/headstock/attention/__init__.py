@@ -1,5 +1,6 @@
 """Attention by name: one signature, what each function can do, and the way in that never drops what was asked for."""
 
+from headstock.attention.auto import Cost
 from headstock.attention.bias import (
     BIAS_FORMS,
     BoundBias,
@@ -44,6 +45,7 @@ __all__ = [
     "AttentionOutput",
     "BoundBias",
     "Contract",
+    "Cost",
     "DistanceBias",
     "Explanation",
     "FunctionBias",

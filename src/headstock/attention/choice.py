@@ -11,7 +11,7 @@ from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
 from headstock.errors import MissingDependency, UnsupportedFeature
 
-__all__ = ["AUTO", "Chosen", "choose", "reasons_against"]
+__all__ = ["AUTO", "Chosen", "choose", "reasons_against", "refuse"]
 
 AUTO = "auto"
 
@@ -58,8 +58,19 @@ def choose(
     contract = contract_of(function)
     situation = None if contract.limits is UNLIMITED else situation_of(*operands)._replace(is_named=True)
     reasons = reasons_against(contract, request, situation, masked=masked)
+    refuse(name, contract, reasons)
+    return Chosen(name, function, contract)
+
+
+def refuse(name: str, contract: Contract, reasons: list[str]) -> None:
+    """Raise where something speaks against an entry that was named.
+
+    Raises:
+        MissingDependency: nothing but a package is missing for it.
+        UnsupportedFeature: it cannot serve the call, with the reasons.
+    """
     if not reasons:
-        return Chosen(name, function, contract)
+        return
     if len(reasons) == 1:
         _refuse_missing(name, contract.limits)
     raise UnsupportedFeature(

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from headstock.attention.auto.costs import Cost
 from headstock.attention.bias.contract import BIAS_FORMS
 from headstock.attention.contract import contract_of, further_parameters, signature_of
 from headstock.attention.limits import Limits
@@ -66,6 +67,10 @@ def _check_declaration(name: str, declared: Declaration) -> None:
         raise InvalidComponent(
             f"the limits of attention function {name!r} must be Limits, got {declared.limits!r}; "
             "make them with Limits(...) or Limits.from_dict(...)"
+        )
+    if declared.cost is not None and not isinstance(declared.cost, Cost):
+        raise InvalidComponent(
+            f"the cost of attention function {name!r} must be a Cost, got {declared.cost!r}; make it with Cost(...)"
         )
     words = (*FEATURES, BIAS_FORMS, EMPTY_ROWS)
     for feature in sorted(declared.features or ()):

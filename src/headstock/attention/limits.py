@@ -102,7 +102,8 @@ class Limits:
         device = situation.device.type
         if self.devices is not None and device not in self.devices:
             yield f"does not run on {device} (only on {_listed(self.devices)})"
-        elif device == "cuda" and self.compute_capability is not None:
+        # A call may be explained for a device that this machine does not have.
+        elif device == "cuda" and self.compute_capability is not None and torch.cuda.is_available():
             present = torch.cuda.get_device_capability(situation.device)
             if present < self.compute_capability:
                 least = _dotted(self.compute_capability)

@@ -17,6 +17,7 @@ __all__ = ["app", "run"]
 
 CacheName = Literal["growing", "static", "sliding", "none"]
 DtypeName = Literal["float32", "bfloat16", "float16"]
+CallDtypeName = Literal["float32", "bfloat16", "float16", "float64"]
 LayoutName = Literal["half_split", "interleaved"]
 
 app = typer.Typer(
@@ -200,6 +201,71 @@ def inspect(
     from headstock.cli.inspecting import run as run_request
 
     request = Request(model=model, overrides=overrides, saved=saved, attention=attention, as_json=as_json)
+    raise typer.Exit(run_request(request))
+
+
+@app.command()
+def explain(
+    shape: Annotated[str, typer.Option(help="batch,heads,queries,keys,head_dim")],
+    mask: Annotated[
+        str | None, typer.Option(help='What may attend to what, as in "causal & sliding_window(4)".')
+    ] = None,
+    tensor: Annotated[
+        list[str] | None,
+        typer.Option(help="What a name in the mask stands for, as ids=0,0,1,1 or keep=true,false; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="A device of torch, of this machine or not.")] = "cpu",
+    dtype: Annotated[CallDtypeName, typer.Option(help="Of query, key and value.")] = "float32",
+    kv_heads: Annotated[int | None, typer.Option(help="Heads of key and value; as many where nothing is said.")] = None,
+    value_dim: Annotated[int | None, typer.Option(min=1, help="Head size of the values; that of the keys.")] = None,
+    attention: Annotated[str, typer.Option(help="Name of the attention function.")] = "auto",
+    softcap: Annotated[float | None, typer.Option(help="Bound of the scores.")] = None,
+    dropout: Annotated[float, typer.Option(help="Probability with which a weight is dropped.")] = 0.0,
+    sinks: Annotated[bool, typer.Option("--sinks", help="One logit per head takes part in the softmax.")] = False,
+    lse: Annotated[bool, typer.Option("--lse", help="The log-sum-exp is asked for.")] = False,
+    weights: Annotated[bool, typer.Option("--weights", help="The weights are asked for.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="The call will be differentiated.")] = False,
+) -> None:
+    """Tell which attention function a call would run, and why not the others; nothing is computed."""
+    from headstock.cli.explain import Request
+    from headstock.cli.explain import run as run_request
+
+    request = Request(
+        shape=shape,
+        mask=mask,
+        tensors=tuple(tensor or ()),
+        device=device,
+        dtype=dtype,
+        kv_heads=kv_heads,
+        value_dim=value_dim,
+        implementation=attention,
+        softcap=softcap,
+        dropout=dropout,
+        sinks=sinks,
+        log_sum_exp=lse,
+        weights=weights,
+        training=training,
+    )
+    raise typer.Exit(run_request(request))
+
+
+@app.command()
+def tune(
+    device: Annotated[str, typer.Option(help="A type of device of this machine.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer calls: about a third of the time.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Time this attention function alone, also where its first call compiles; repeatable."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="How many threads torch uses.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what was measured before.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete it: auto goes by headstock's own figures.")] = False,
+) -> None:
+    """Measure what each attention function costs on this machine (about a minute), for auto to go by."""
+    from headstock.cli.tune import Request
+    from headstock.cli.tune import run as run_request
+
+    request = Request(device=device, quick=quick, only=tuple(only or ()), threads=threads, show=show, forget=forget)
     raise typer.Exit(run_request(request))
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from headstock.errors import InvalidConfig
 
-__all__ = ["Cost", "Terms", "predicted"]
+__all__ = ["Cost", "Terms", "predicted", "scaled_by"]
 
 
 class Terms(NamedTuple):
@@ -83,6 +83,11 @@ class Cost:
     def of(cls, numbers: Iterable[float]) -> "Cost":
         """A cost from its coefficients in the order of `Terms`."""
         return cls(**dict(zip(Terms._fields, numbers, strict=True)))
+
+
+def scaled_by(cost: Cost, factor: float) -> Cost:
+    """The cost on a machine that takes `factor` times as long; a compilation takes what it takes."""
+    return Cost.of([*(each * factor for each in list(cost)[:-1]), cost.first_call])
 
 
 def predicted(cost: Cost, terms: Terms) -> float:

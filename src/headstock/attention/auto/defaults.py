@@ -72,7 +72,7 @@ _CUDA_ROWS: Final = {
     "flash_attention_4": Cost(launch=60.0, products=3.3, traffic=0.3, making=300.0),
     # A compilation of about 10 s, shared by 10,000 calls.
     "flex_attention": Cost(launch=120.0, products=6.3, traffic=0.3, making=1500.0, first_call=1000.0),
-    "blocked": Cost(launch=900.0, products=8.0, scores=7.0, traffic=0.6, making=1500.0, rows=150_000.0),
+    "blocked": Cost(launch=900.0, products=8.0, scores=7.0, traffic=0.6, making=1500.0, rows=60_000.0),
     "eager": _WRITTEN_OUT,
 }
 

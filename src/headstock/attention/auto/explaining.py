@@ -11,12 +11,11 @@ from headstock.attention.auto.figures import ALL
 from headstock.attention.auto.model import Profile, compiles_first
 from headstock.attention.auto.profiles import profile_of
 from headstock.attention.auto.ranking import Candidate, objections
-from headstock.attention.choice import AUTO, Chosen, choose, reasons_against
+from headstock.attention.choice import AUTO, Chosen, reasons_against, refuse
 from headstock.attention.contract import AttentionFunction, contract_of
 from headstock.attention.flash.setting import active_flash_implementation
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
-from headstock.errors import UnsupportedFeature
 from headstock.masks import PreparedMask
 
 __all__ = ["Asked", "Verdict", "judged"]
@@ -79,17 +78,10 @@ def _named(asked: Asked) -> Chosen:
     Raises:
         UnknownName, MissingDependency, UnsupportedFeature: as the call would.
     """
-    masked = asked.prepared is not None
-    if asked.operands is not None:
-        return choose(asked.interface, asked.implementation, asked.request, asked.operands, masked=masked)
     function = asked.interface[asked.implementation]
     contract = contract_of(function)
-    reasons = reasons_against(contract, asked.request, asked.situation, masked=masked)
-    if reasons:
-        raise UnsupportedFeature(
-            f"attention function {asked.implementation!r} must do all that the call asks for, got one that "
-            f"{' and '.join(reasons)}; ask for less, or choose another implementation"
-        )
+    masked = asked.prepared is not None
+    refuse(asked.implementation, contract, reasons_against(contract, asked.request, asked.situation, masked=masked))
     return Chosen(asked.implementation, function, contract)
 
 

@@ -37,10 +37,12 @@ class TimedCall:
 
     def operands(self, device: str) -> tuple[Tensor, Tensor, Tensor]:
         """Normal numbers of these sizes: query, key and value."""
-        options = {"device": device, "dtype": self.dtype}
-        query = torch.randn(self.batch, self.heads, self.queries, self.head_dim, **options)
-        key, value = torch.randn(2, self.batch, self.kv_heads, self.keys, self.head_dim, **options)  # type: ignore[call-overload]
-        return tuple(each.detach().requires_grad_(self.training) for each in (query, key, value))  # type: ignore[return-value]
+        sizes = [(self.heads, self.queries), *[(self.kv_heads, self.keys)] * 2]
+        query, key, value = (
+            torch.randn(self.batch, *each, self.head_dim, device=device, dtype=self.dtype).requires_grad_(self.training)
+            for each in sizes
+        )
+        return query, key, value
 
     def mask_on(self, device: str) -> Mask | PreparedMask | None:
         """The mask of the call, made beforehand where it is kept."""
@@ -98,5 +100,5 @@ def calls_for(device: str, *, quick: bool = False) -> list[TimedCall]:
         if dtype == dtypes[0]:
             found.append(TimedCall(*shape, mask, kept, dtype, training, dropout=0.1))
     # In an order of no period, so that every third or tenth has something of everything.
-    random.Random(0).shuffle(found)
+    random.Random(0).shuffle(found)  # noqa: S311 - an order, no secret
     return found[:: _QUICK if quick else _SHARE]

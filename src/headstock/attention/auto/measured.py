@@ -1,13 +1,15 @@
 """The file of measurements of one machine: what `headstock tune` writes and `auto` reads."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveFloat, ValidationError
 
-from headstock.attention.auto.costs import Cost, Terms
+from headstock.attention.auto.costs import Cost, Terms, scaled_by
+from headstock.attention.auto.model import Profile
 from headstock.attention.auto.profiles import forget_read, path_of_table
 from headstock.errors import InvalidConfig
 
@@ -23,6 +25,7 @@ class DeviceTable(BaseModel):
         name: the device that was measured.
         torch_version: the torch that was measured.
         threads: how many threads torch used; the coefficients are those of one.
+        scale: how many times longer than by headstock's own figures the calls took, in the median.
         rows: `Cost` fields, by the words of `model.row_of`.
         samples: how many calls each row was fitted to.
         error: the median relative error of each row over these calls.
@@ -33,6 +36,7 @@ class DeviceTable(BaseModel):
     name: str
     torch_version: str
     threads: int = Field(ge=1)
+    scale: PositiveFloat = 1.0
     rows: dict[str, dict[str, NonNegativeFloat]]
     samples: dict[str, int] = {}
     error: dict[str, FiniteFloat] = {}
@@ -77,15 +81,15 @@ class Measured(BaseModel):
                 "measure again with `headstock tune`, or forget them with `headstock tune --forget`"
             ) from None
 
-    def rows_for(self, device: str) -> dict[str, Cost]:
-        """The costs that were measured on this type of device; none where none were.
+    def over(self, profile: Profile, device: str, source: str) -> Profile:
+        """The profile with what was measured on this type of device; rows that were not are brought to its scale.
 
         Raises:
-            InvalidConfig: they were measured on another device, or with another version of torch.
+            InvalidConfig: it was measured on another device, or with another version of torch.
         """
         table = self.devices.get(device)
         if table is None:
-            return {}
+            return profile
         found = {"device": table.name, "torch": table.torch_version}
         wanted = {"device": device_name(device), "torch": torch.__version__}
         for what, value in found.items():
@@ -94,7 +98,9 @@ class Measured(BaseModel):
                     f"measurements must be of the {what} that is in use, {wanted[what]}, got {value}; "
                     "measure again with `headstock tune`"
                 )
-        return table.costs()
+        scaled = {words: scaled_by(row, table.scale) for words, row in profile.rows.items()}
+        neutral = scaled_by(profile.neutral, table.scale)
+        return replace(profile, rows={**scaled, **table.costs()}, neutral=neutral, source=f"measured, {source}")
 
     def with_device(self, device: str, table: DeviceTable) -> "Measured":
         """The same with the measurements of one type of device replaced."""

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -62,10 +61,7 @@ def _with_measured(profile: Profile, device: str, path: Path) -> Profile:
     from headstock.attention.auto.measured import Measured
 
     try:
-        rows = Measured.read(path).rows_for(device)
+        return Measured.read(path).over(profile, device, str(path))
     except InvalidConfig as error:
         warnings.warn(f"{error} (it is ignored)", UserWarning, stacklevel=2)
         return profile
-    if not rows:
-        return profile
-    return replace(profile, rows={**profile.rows, **rows}, source=str(path))

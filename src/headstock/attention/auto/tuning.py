@@ -84,6 +84,7 @@ def tune(
         name=device_name(device),
         torch_version=torch.__version__,
         threads=torch.get_num_threads(),
+        scale=_scale(priors, rows),
         rows={words: cost.to_dict() for words, cost in costs.items()},
         samples={words: len(samples) for words, samples in enough.items()},
         error={words: _error(costs[words], samples) for words, samples in enough.items()},
@@ -170,6 +171,17 @@ def _microseconds(
     once()
     timer = Timer("once()", globals={"once": once}, num_threads=torch.get_num_threads())
     return float(timer.blocked_autorange(min_run_time=seconds).median * 1e6)
+
+
+def _scale(priors: Mapping[str, Cost], rows: Rows) -> float:
+    """How many times longer than known the calls took, in the median; 1 where nothing is known."""
+    ratios = [
+        time / predicted(known, terms)
+        for words, samples in rows.items()
+        for terms, time in samples
+        if (known := _prior(priors, words)) is not None
+    ]
+    return round(statistics.median(ratios), 4) if ratios else 1.0
 
 
 def _error(cost: Cost, samples: list[tuple[Terms, float]]) -> float:
