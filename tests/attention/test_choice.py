@@ -82,6 +82,6 @@ def test_auto_without_anyone_who_can_tells_why_of_each() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         UnknownName,
-        match=r"must be one of 'blocked', 'eager', .*, 'sdpa', got 'eagle'; did you mean 'eager'\?",
+        match=r"must be one of 'blocked', 'eager', .*, 'sdpa', 'varlen', got 'eagle'; did you mean 'eager'\?",
     ):
         choose(AttentionInterface(), "eagle", PLAIN, OPERANDS, masked=False)

@@ -84,7 +84,7 @@ def test_a_scope_holds_for_auto_too() -> None:
 
 def test_unknown_names_and_impossible_numbers_are_refused_before_any_work() -> None:
     with NoTensorWork():
-        with pytest.raises(UnknownName, match=r"must be one of 'blocked', 'eager', .*, 'sdpa', got 'flash'"):
+        with pytest.raises(UnknownName, match=r"must be one of 'blocked', 'eager', .*, 'sdpa', 'varlen', got 'flash'"):
             attend(QUERY, KEY, VALUE, implementation="flash")
         with pytest.raises(InvalidConfig, match="softcap must be positive"):
             attend(QUERY, KEY, VALUE, softcap=-1.0)

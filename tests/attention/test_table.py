@@ -9,7 +9,10 @@ import torch
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface, attend
 from headstock.attention.blocked import blocked
 from headstock.attention.eager import eager
+from headstock.attention.flash import flash_attention_2, flash_attention_3, flash_attention_4
+from headstock.attention.flex import flex_attention
 from headstock.attention.sdpa import sdpa
+from headstock.attention.varlen import varlen
 from headstock.errors import DuplicateName
 from tests.support.attention_functions import additive
 
@@ -17,7 +20,16 @@ QUERY, KEY, VALUE = torch.randn(3, 1, 2, 5, 8)
 
 
 def test_the_built_in_functions_are_there() -> None:
-    assert dict(ATTENTION_FUNCTIONS) == {"blocked": blocked, "eager": eager, "sdpa": sdpa}
+    assert dict(ATTENTION_FUNCTIONS) == {
+        "blocked": blocked,
+        "eager": eager,
+        "flash_attention_2": flash_attention_2,
+        "flash_attention_3": flash_attention_3,
+        "flash_attention_4": flash_attention_4,
+        "flex_attention": flex_attention,
+        "sdpa": sdpa,
+        "varlen": varlen,
+    }
     assert ALL_ATTENTION_FUNCTIONS.parent is ATTENTION_FUNCTIONS
 
 

@@ -113,7 +113,7 @@ def test_unknown_names_are_key_errors(interface: Any) -> None:
 
 def test_our_text_lists_the_names() -> None:
     with pytest.raises(
-        UnknownName, match=r"must be one of 'blocked', 'eager', .*, 'sdpa', got 'spda'; did you mean 'sdpa'\?"
+        UnknownName, match=r"must be one of 'blocked', 'eager', .*, 'sdpa', 'varlen', got 'spda'; did you mean 'sdpa'\?"
     ):
         ALL_ATTENTION_FUNCTIONS.get_interface("spda", _default)
     # transformers answers with the model's own function here.

@@ -4,8 +4,10 @@ from headstock.attention.blocked import blocked
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.eager import eager
 from headstock.attention.entry import check_attention
+from headstock.attention.flash import flash_attention_2, flash_attention_3, flash_attention_4
 from headstock.attention.flex import flex_attention
 from headstock.attention.sdpa import sdpa
+from headstock.attention.varlen import varlen
 from headstock.registry import Interface, Registry
 
 __all__ = ["ALL_ATTENTION_FUNCTIONS", "ATTENTION_FUNCTIONS", "AttentionInterface"]
@@ -13,7 +15,16 @@ __all__ = ["ALL_ATTENTION_FUNCTIONS", "ATTENTION_FUNCTIONS", "AttentionInterface
 ATTENTION_FUNCTIONS: Registry[AttentionFunction] = Registry(
     "attention function",
     check=check_attention,
-    builtins={"blocked": blocked, "eager": eager, "flex_attention": flex_attention, "sdpa": sdpa},
+    builtins={
+        "blocked": blocked,
+        "eager": eager,
+        "flash_attention_2": flash_attention_2,
+        "flash_attention_3": flash_attention_3,
+        "flash_attention_4": flash_attention_4,
+        "flex_attention": flex_attention,
+        "sdpa": sdpa,
+        "varlen": varlen,
+    },
     entry_points="headstock.attention",
     home=(__name__, "ATTENTION_FUNCTIONS"),
 )

@@ -89,6 +89,15 @@ class Kernel(NamedTuple):
             yield from self._against_sinks(request, learns=learns)
         if request.bias is not None:
             yield from self._against_bias(request.bias)
+        if not situation.is_named:
+            yield from self._against_surprises(request)
+
+    def _against_surprises(self, request: Request) -> Iterator[str]:
+        """What depends on the mask, which may be refused in the call: for one that knows its name alone."""
+        if request.bias is not None:
+            yield "serves alibi under some masks alone (name it where they suit)"
+        if "window_size" not in self.takes:
+            yield f"knows no windows (name {self.name} where there are none)"
 
     def _against_learning(self, request: Request) -> Iterator[str]:
         if self.generation == 3 and self.sinks is not None:

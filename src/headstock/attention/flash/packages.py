@@ -81,8 +81,7 @@ def load_flash_kernel(name: str, *, repository: str | None = None, version: int 
     """Load a kernel of the hub for `flash_attention_2`, `_3` or `_4`, where no package of theirs is installed.
 
     The package `kernels` downloads compiled code of others and runs it, so that only this and a call that names the
-    attention function do so, `auto` and `explain` never. Its cache, its checks of who is trusted and `HF_HUB_OFFLINE`
-    apply.
+    attention function do so: `auto` never does. Its cache, its checks of who is trusted and `HF_HUB_OFFLINE` apply.
 
     Args:
         name: the attention function.

@@ -32,7 +32,7 @@ def slopes_of(
             f"flash attention must be given no bias but alibi(slopes), got {type(form).__name__}; use the "
             "implementation 'blocked'"
         )
-    told = (None,) if parts is None else parts
+    told = (None,) if parts is None else [each for each in parts if each.max_seqlen_q and each.max_seqlen_k]
     aligned = all(_is_aligned(part, bias.geometry) for part in told)
     before = all(_looks_back(part, bias.geometry) for part in told)
     if not (aligned if form.symmetric or log_sum_exp else True) or not (form.symmetric or before):

@@ -97,6 +97,8 @@ def _further(situation: Situation, request: Request) -> Iterator[str]:
         yield "has no gradient beside sinks"
     if situation.heads != situation.kv_heads and "enable_gqa" not in takes:
         yield f"takes a key head for each query head in torch {torch.__version__}"
+    if "window_size" not in takes and not situation.is_named:
+        yield f"knows no windows in torch {torch.__version__} (name it where there are none)"
     if situation.is_paged:
         if learns:
             yield "has no gradients over pages"
