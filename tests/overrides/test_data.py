@@ -110,7 +110,7 @@ def test_what_is_no_mapping_is_refused(data: Any) -> None:
 def test_fields_cannot_be_assigned() -> None:
     overrides = Overrides(attention="sdpa")
     with pytest.raises(ValueError, match="frozen"):
-        overrides.attention = "eager"  # type: ignore[misc]  # frozen
+        overrides.attention = "eager"
     assert MaskOverride(replace="causal").text == "causal"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstock.errors import UnsupportedFeature
 from headstock.overrides import Overrides, apply, overriding, settings_for
-from tests.support.llama import tiny
+from tests.support.llama import limit, tiny
 from tests.support.overrides import everything, in_layers, logits, overrides
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]])
@@ -85,7 +85,7 @@ def test_backward_after_the_block_recomputes_inside_of_it(use_reentrant: bool) -
 
 
 def test_ten_threads_have_a_block_each_over_one_model() -> None:
-    model = tiny("mistral", sliding_window=None)
+    model = tiny("mistral", sliding_window=None, num_hidden_layers=2)
     sizes = range(1, 11)
     expected = {}
     for size in sizes:
@@ -98,14 +98,14 @@ def test_ten_threads_have_a_block_each_over_one_model() -> None:
     def run(size: int) -> None:
         start.wait()
         with overriding(model, window(size)):
-            wrong.extend(size for _ in range(8) if not torch.equal(logits(model, TOKENS), expected[size]))
+            wrong.extend(size for _ in range(3) if not torch.equal(logits(model, TOKENS), expected[size]))
 
     threads = [threading.Thread(target=run, args=(size,)) for size in sizes]
     plain = logits(model, TOKENS)
     for thread in threads:
         thread.start()
     start.wait()
-    wrong.extend(0 for _ in range(8) if not torch.equal(logits(model, TOKENS), plain))  # beside them, in no block
+    wrong.extend(0 for _ in range(3) if not torch.equal(logits(model, TOKENS), plain))  # beside them, in no block
     for thread in threads:
         thread.join()
     assert wrong == []
@@ -148,7 +148,7 @@ def test_tasks_of_one_thread_do_not_see_each_others_blocks() -> None:
         await asyncio.sleep(0)
         return logits(model, TOKENS)
 
-    async def together() -> list[Tensor]:
+    async def together() -> tuple[Tensor, Tensor, Tensor]:
         return await asyncio.gather(inside(2), inside(3), outside())
 
     first, second, third = asyncio.run(together())
@@ -165,14 +165,30 @@ def test_what_changes_modules_is_refused_in_a_block(chosen: Overrides) -> None:
         overriding(tiny(), chosen)
 
 
-def test_compiled_models_see_what_is_applied_and_the_blocks_around_their_calls() -> None:
+def test_a_compiled_model_sees_what_is_applied_and_the_block_around_its_call() -> None:
+    model = tiny("llama", num_hidden_layers=1)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    seen = []
+    with torch.no_grad():
+        seen.append((compiled(TOKENS).logits, logits(model, TOKENS)))
+        with apply(model, overrides(attention="sdpa", mask={"join": "sliding_window(2)"})):
+            seen.append((compiled(TOKENS).logits, logits(model, TOKENS)))
+            with overriding(model, window(3)):
+                seen.append((compiled(TOKENS).logits, logits(model, TOKENS)))
+    for got, expected in seen:
+        torch.testing.assert_close(got, expected, rtol=0, atol=limit(model, TOKENS))
+    assert len({expected.sum().item() for _, expected in seen}) == 3
+
+
+@pytest.mark.slow
+def test_compiled_models_see_everything_that_is_applied_and_the_blocks_around_their_calls() -> None:
     model = tiny("mistral")
     compiled = torch.compile(model, fullgraph=True, backend="eager")
 
     def same() -> Tensor:
         expected = logits(model, TOKENS)
         with torch.no_grad():
-            torch.testing.assert_close(compiled(TOKENS).logits, expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(compiled(TOKENS).logits, expected, rtol=0, atol=limit(model, TOKENS))
         return expected
 
     seen = [same()]

@@ -34,7 +34,7 @@ def test_another_class_of_norms_takes_size_epsilon_and_weights_over() -> None:
     model = tiny()
     before = logits(model, TOKENS)
     with apply(model, in_layers("**.*norm", layer="TorchNorm"), tables=TABLES):
-        assert isinstance(model.model.norm, nn.RMSNorm)
+        assert type(model.get_submodule("model.norm")) is nn.RMSNorm
         torch.testing.assert_close(logits(model, TOKENS), before, rtol=0, atol=limit(model, TOKENS))
 
 

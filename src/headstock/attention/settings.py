@@ -1,7 +1,7 @@
 """What is set for one attention module beside its model: another implementation, another mask."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
@@ -15,6 +15,7 @@ from headstock.masks import Mask, MaskLike, PreparedMask, prepare
 from headstock.masks.patterns.documents import Blockwise, Documents
 from headstock.masks.patterns.padding import Padding
 from headstock.masks.predicate import Conjunction
+from headstock.masks.tracing import is_readable
 from headstock.registry.settings import Settings
 
 __all__ = ["ATTENTION_SETTINGS", "LayerSettings", "settings_for"]
@@ -66,7 +67,8 @@ class LayerSettings:
 
         Raises:
             InvalidShape: the mask does not fit the call.
-            UnsupportedFeature: the model's mask came as a tensor, of which padding cannot be told, to be replaced.
+            UnsupportedFeature: the model's mask is to be replaced, and came as a tensor, of which padding cannot be
+                told; or the cache has dropped keys that the mask shows.
         """
         own = self.mask
         if own is None:
@@ -110,7 +112,25 @@ def _replaced(own: Mask, mask: PreparedMask) -> PreparedMask:
     for operand in operands:
         if isinstance(operand, Documents | Padding) and not isinstance(operand, Blockwise):  # those are no packing
             whole = whole & Mask(operand)
+    _refuse_dropped(own, whole, mask)
     return prepare(whole, mask.geometry, device=mask.device)
+
+
+def _refuse_dropped(own: Mask, whole: Mask, mask: PreparedMask) -> None:
+    """Refuse a pattern that shows keys which a cache has dropped because the model's own window had passed them."""
+    geometry, first = mask.geometry, mask.geometry.kv_offset
+    rule = f"a mask that replaces the model's must show no key that the cache has dropped, got {own}"
+    advice = "use a cache that keeps every key, or join the pattern to the model's"
+    if isinstance(first, Tensor) and not is_readable(first):
+        raise UnsupportedFeature(f"{rule} over a cache whose first key cannot be read here; {advice}")
+    dropped = int(first.max()) if isinstance(first, Tensor) else first
+    if dropped == 0:
+        return
+    if torch.compiler.is_compiling():
+        raise UnsupportedFeature(f"{rule} in compiled code, after keys were dropped; {advice}")
+    earlier = replace(geometry, kv_length=dropped, kv_offset=0)
+    if bool((prepare(whole, earlier, device=mask.device).seen_keys() > 0).any()):
+        raise UnsupportedFeature(f"{rule}, which shows some of the first {dropped}; {advice}")
 
 
 def _joined(own: Mask, mask: PreparedMask) -> PreparedMask:

@@ -157,7 +157,8 @@ def _refuse_another(module: nn.Module, _arguments: Any) -> None:
 @functools.cache
 def _looks_up(cls: type) -> bool:
     """Whether a method of the class, or of one that it is made from, names the table."""
-    own = cls.__mro__[: cls.__mro__.index(nn.Module)] if issubclass(cls, nn.Module) else ()
+    # What all models share names the table too, to check names.
+    own = [each for each in cls.__mro__[: cls.__mro__.index(nn.Module)] if not _SHARED.match(each.__module__)]
     methods = (inspect.unwrap(each) for base in own for each in vars(base).values() if inspect.isfunction(each))
     return any(_TABLE in code.co_names for method in methods for code in _codes(method.__code__))
 
