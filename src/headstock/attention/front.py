@@ -11,7 +11,7 @@ from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
 from headstock.attention.call import Call, bound_mask, bound_request
-from headstock.attention.check import check_against_eager
+from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction, AttentionOutput
 from headstock.attention.request import request_of
@@ -118,7 +118,9 @@ def attend(
             queries than keys.
         return_lse: give an `AttentionOutput` with the log-sum-exp of each row.
         return_weights: give an `AttentionOutput` with the weights.
-        checked: compute the call by its definition too and compare.
+        checked: compute the call by its definition too and compare: the output, what else is asked for, gradients where
+            an input requires one, and that the inputs are left as they are; a wrong result is told with the mistake
+            that explains it.
         interface: the table to look the implementation up in; the shared one by default.
 
     Returns:
@@ -129,7 +131,7 @@ def attend(
         UnsupportedFeature: the implementation does not honour what is asked for.
         InvalidShape: tensors or mask do not fit each other.
         InvalidConfig: a number is out of its range.
-        WrongResult: `checked` found a deviation.
+        WrongResult: `checked` found a deviation, a NaN, a gradient that is lost, or an input that was written to.
 
     Example:
         >>> import torch
@@ -160,7 +162,8 @@ def attend(
         chosen = choose(table, implementation, request, operands, masked=mask is not None)
         bound = bound_mask(mask, query, key, q_offset)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key, q_offset))
-    result = run(chosen, None, call)
     if checked:
-        check_against_eager(chosen.name, call, result)
+        result = run_checked(chosen.name, call, chosen.contract.mask, lambda: run(chosen, None, call))
+    else:
+        result = run(chosen, None, call)
     return result if return_lse or return_weights else result.output

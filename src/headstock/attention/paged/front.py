@@ -9,7 +9,7 @@ from torch import Tensor
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
-from headstock.attention.check import check_against_eager
+from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import AttentionFunction, AttentionOutput
 from headstock.attention.paged.call import paged_call
@@ -124,7 +124,10 @@ def attend_paged(
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     operands = (query, *side_by_side_in_shape(call))
     chosen, read = choose_reader(table, implementation, request, operands, masked=mask is not None)
-    result = read(chosen, call)
     if checked:
-        check_against_eager(chosen.name, whole_call(call), result)
+        # The gradient of a page is that of all rows on it: those of the queries alone are compared.
+        definition = whole_call(call, with_gradients=False)
+        result = run_checked(chosen.name, definition, "dense_or_additive", lambda: read(chosen, call))
+    else:
+        result = read(chosen, call)
     return result if return_lse or return_weights else result.output

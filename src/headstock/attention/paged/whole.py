@@ -19,9 +19,11 @@ def read_whole(chosen: Chosen, call: PagedCall) -> AttentionOutput:
     return run(chosen, None, whole_call(call))
 
 
-def whole_call(call: PagedCall) -> Call:
-    """The call with its keys and values side by side."""
+def whole_call(call: PagedCall, *, with_gradients: bool = True) -> Call:
+    """The call with its keys and values side by side, which may leave out that gradients flow through them."""
     key, value, keep = side_by_side(call.pages, call.longest)
+    if not with_gradients:
+        key, value = key.detach(), value.detach()
     mask = _mask_of(call, keep)
     request = bound_request(call.request, mask, call.query, key, call.geometry.q_offset)
     return Call(call.query, key, value, mask, request)
