@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from headstock.attention import AttentionInterface, check_attention, contract_of
+from headstock.attention.limits import Limits
 from headstock.errors import InvalidComponent
 from headstock.registry import declaration_of, declare
 from tests.support.attention_functions import additive
@@ -106,3 +107,24 @@ def test_a_local_entry_is_checked_too() -> None:
         interface["x"] = declare(functools.partial(additive), mask="boolean")
     with pytest.raises(InvalidComponent, match="must be callable"):
         interface["x"] = 3  # type: ignore[assignment]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            Limits(devices=frozenset({"cpu", "cudo"})),
+            r"the devices of .* 'x' must be types that torch knows, got 'cudo",
+        ),
+        (Limits(devices=frozenset({"cuda:0"})), r"the devices of .* 'x' must be types that torch knows, got 'cuda:0'"),
+        (Limits(gradients=frozenset({"gpu"})), r"the devices of .* 'x' must be types that torch knows, got 'gpu'"),
+        (Limits(dtypes=frozenset({"float23"})), r"the dtypes of .* 'x' must be names that torch knows, got 'float23'"),
+        (Limits(dtypes=frozenset({"nn"})), r"the dtypes of .* 'x' must be names that torch knows, got 'nn'"),
+    ],
+)
+def test_devices_and_dtypes_that_there_are_not(limits: Limits, told: str) -> None:
+    def function(module: Any, q: Any, k: Any, v: Any, m: Any) -> Any: ...
+
+    with pytest.raises(InvalidComponent, match=told):
+        AttentionInterface.register("x", function, limits=limits)
+    assert "x" not in AttentionInterface()

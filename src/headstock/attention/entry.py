@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from headstock.attention.auto.costs import Cost
 from headstock.attention.bias.contract import BIAS_FORMS
 from headstock.attention.contract import contract_of, further_parameters, signature_of
@@ -68,6 +70,7 @@ def _check_declaration(name: str, declared: Declaration) -> None:
             f"the limits of attention function {name!r} must be Limits, got {declared.limits!r}; "
             "make them with Limits(...) or Limits.from_dict(...)"
         )
+    _check_words_of_torch(name, declared.limits)
     if declared.cost is not None and not isinstance(declared.cost, Cost):
         raise InvalidComponent(
             f"the cost of attention function {name!r} must be a Cost, got {declared.cost!r}; make it with Cost(...)"
@@ -81,3 +84,28 @@ def _check_declaration(name: str, declared: Declaration) -> None:
             f"attention function {name!r} must declare 'bias' where it declares {BIAS_FORMS!r}, got "
             f"{sorted(declared.features)}; a bias may be a tensor too"
         )
+
+
+def _check_words_of_torch(name: str, limits: object) -> None:
+    """Refuse devices and dtypes that torch does not know: a misspelt one would match no call."""
+    if not isinstance(limits, Limits):
+        return
+    for device in sorted((limits.devices or frozenset()) | (limits.gradients or frozenset())):
+        if not _is_device(device):
+            raise InvalidComponent(
+                f"the devices of attention function {name!r} must be types that torch knows, got {device!r}; write "
+                "'cpu', 'cuda', 'mps', 'xpu', ..."
+            )
+    for dtype in sorted(limits.dtypes or frozenset()):
+        if not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise InvalidComponent(
+                f"the dtypes of attention function {name!r} must be names that torch knows, got {dtype!r}; write "
+                "'float32', 'bfloat16', 'float16', ..."
+            )
+
+
+def _is_device(name: str) -> bool:
+    try:
+        return torch.device(name).type == name  # a number beside the type is of one machine
+    except RuntimeError:
+        return False

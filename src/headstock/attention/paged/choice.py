@@ -1,21 +1,21 @@
 """Which function serves a call over pages, and how it is given them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
 
 from headstock.attention.blocked import blocked_attention
 from headstock.attention.choice import AUTO, Chosen, reasons_against
 from headstock.attention.contract import AttentionCore, AttentionFunction, AttentionOutput, contract_of
 from headstock.attention.eager import eager_attention
 from headstock.attention.paged.by_pages import read_by_pages
+from headstock.attention.paged.by_varlen import objections_to_varlen, read_by_varlen
 from headstock.attention.paged.call import PagedCall
-from headstock.attention.paged.native import read_natively
+from headstock.attention.paged.native import read_natively, side_by_side_in_shape
 from headstock.attention.paged.whole import read_whole
-from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
+from headstock.attention.varlen import varlen_attention
 from headstock.errors import UnsupportedFeature
 
 __all__ = ["PAGED_RANKING", "choose_reader"]
@@ -27,15 +27,21 @@ PAGED_RANKING = ("varlen", "blocked", "eager")
 
 
 class Reader(NamedTuple):
-    """How a function reads pages, and whether that works in compiled code."""
+    """How a function reads pages, and the reasons against one call, a phrase each."""
 
     read: Read
-    in_graphs: bool = True
+    objections: Callable[[PagedCall], Iterable[str]] = lambda _: ()
+
+
+def _objections_to_graphs(call: PagedCall) -> Iterator[str]:
+    if call.lengths is None:
+        yield "reads no pages in compiled code"
 
 
 _READERS: dict[AttentionCore, Reader] = {
-    blocked_attention: Reader(read_by_pages, in_graphs=False),
+    blocked_attention: Reader(read_by_pages, _objections_to_graphs),
     eager_attention: Reader(read_whole),
+    varlen_attention: Reader(read_by_varlen, objections_to_varlen),
 }
 _NATIVE = Reader(read_natively)
 _TABLES = ("block_table", "lengths")
@@ -44,27 +50,23 @@ _TABLES = ("block_table", "lengths")
 def choose_reader(
     interface: Mapping[str, AttentionFunction],
     implementation: str,
-    request: Request,
-    operands: tuple[Tensor, Tensor, Tensor],
-    *,
-    masked: bool,
+    call: PagedCall,
 ) -> tuple[Chosen, Read]:
     """The entry, or what `auto` stands for in this call, and how it reads.
-
-    `operands` are query, key and value, the latter two of the shapes that they would have side by side.
 
     Raises:
         UnknownName: no implementation of that name.
         UnsupportedFeature: it cannot serve the call, or does not read pages.
     """
-    situation = situation_of(*operands)._replace(is_paged=True)
+    situation = situation_of(call.query, *side_by_side_in_shape(call))
+    situation = situation._replace(is_paged=True, is_named=implementation != AUTO, needs_gradient=_is_learned(call))
     rejected: list[str] = []
     for name in PAGED_RANKING if implementation == AUTO else (implementation,):
         if implementation == AUTO and name not in interface:
             continue
         chosen = Chosen(name, interface[name], contract_of(interface[name]))
         reader = _READERS.get(chosen.contract.core, _NATIVE) if chosen.contract.core else _NATIVE
-        reasons = _reasons(chosen, reader, request, situation, masked=masked)
+        reasons = _reasons(chosen, reader, call, situation)
         if not reasons:
             return chosen, reader.read
         rejected.append(f"{name!r}, which {' and '.join(reasons)}")
@@ -75,12 +77,15 @@ def choose_reader(
     )
 
 
-def _reasons(chosen: Chosen, reader: Reader, request: Request, situation: Situation, *, masked: bool) -> list[str]:
-    reasons = reasons_against(chosen.contract, request, situation, masked=masked)
+def _is_learned(call: PagedCall) -> bool:
+    tensors = (call.query, call.pages.key_pages, call.pages.value_pages)
+    return torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
+
+
+def _reasons(chosen: Chosen, reader: Reader, call: PagedCall, situation: Situation) -> list[str]:
+    reasons = reasons_against(chosen.contract, call.request, situation, masked=call.mask is not None)
     if reasons:
         return reasons
-    if not reader.in_graphs and torch.compiler.is_compiling():
-        return ["reads no pages in compiled code"]
     if reader is _NATIVE and not all(map(chosen.contract.takes, _TABLES)):
         return [f"does not take {' and '.join(_TABLES)}"]
-    return []
+    return [*reader.objections(call)]

@@ -16,7 +16,6 @@ from headstock.attention.paged.call import paged_call
 from headstock.attention.paged.checks import check_fit, check_pages, check_table
 from headstock.attention.paged.choice import choose_reader
 from headstock.attention.paged.contract import Pages
-from headstock.attention.paged.native import side_by_side_in_shape
 from headstock.attention.paged.whole import whole_call
 from headstock.attention.request import request_of
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
@@ -122,8 +121,7 @@ def attend_paged(
     call = paged_call(query, pages, mask, request)
     check_fit(query, pages, call.longest, sinks, added)
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
-    operands = (query, *side_by_side_in_shape(call))
-    chosen, read = choose_reader(table, implementation, request, operands, masked=mask is not None)
+    chosen, read = choose_reader(table, implementation, call)
     if checked:
         # The gradient of a page is that of all rows on it: those of the queries alone are compared.
         definition = whole_call(call, with_gradients=False)
