@@ -1,22 +1,16 @@
 """varlen through stand-ins of torch's function: the float64 answer, or refused before any call."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstock.attention.adapter import table_form
-from headstock.attention.varlen.core import VARLEN_FEATURES, VARLEN_LIMITS, varlen_attention
 from headstock.errors import UnsupportedFeature
 from tests.support.blocked import some
 from tests.support.flash_cases import TokenCase, check, interface_of, token_cases
+from tests.support.varlen_entry import entry
 from tests.support.varlen_stand_in import VERSIONS, patched
 
-LIMITS = replace(VARLEN_LIMITS, devices=None, compute_capability=None, dtypes=None)
-TABLE = interface_of(
-    "mine", table_form("mine", varlen_attention, mask="varlen_parts", features=VARLEN_FEATURES, limits=LIMITS)
-)
+TABLE = interface_of("mine", entry())
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))

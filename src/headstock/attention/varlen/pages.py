@@ -54,7 +54,11 @@ def paged_varlen_attention(
             f"varlen_attention must be given pages that it reads, got pages of {key_pages.shape[1]}: it "
             f"{' and '.join(reasons)}; use the implementation 'blocked'"
         )
-    batch, heads, queries, _ = query.shape
+    batch, heads, queries, head_dim = query.shape
+    if not query.numel() or longest == 0:
+        nothing = torch.full((batch, heads, queries), -torch.inf, device=query.device)
+        result = AttentionOutput(query.new_zeros(query.shape), nothing)
+        return result if sinks is None else with_sinks(result, sinks)
     blocks = block_table.shape[1] * key_pages.shape[1]
     rows = torch.arange(batch + 1, dtype=torch.int32, device=query.device)
     # The lengths of the keys are told by seqused_k; flash attention 2 insists on a place for each row, 3 and 4 on none.
@@ -75,7 +79,7 @@ def paged_varlen_attention(
         block_table=block_table.to(torch.int32),
         **extra,
     )
-    told = output.reshape(batch, queries, heads, -1).transpose(1, 2)
+    told = output.reshape(batch, queries, heads, head_dim).transpose(1, 2)
     if sums is not None:
         sums = sums.masked_fill(sums == torch.inf, -torch.inf).reshape(heads, batch, queries).transpose(0, 1)
     result = AttentionOutput(told, sums)
