@@ -14,6 +14,7 @@ from headstock.errors import (
     InvalidConfig,
     MisplacedScope,
     UnknownName,
+    UnsupportedFeature,
 )
 from headstock.layers import RMSNorm
 from headstock.masks import causal, padding, sliding_window

@@ -111,6 +111,10 @@ def _put_back(parent: nn.Module, key: str, module: nn.Module) -> None:
     present = _placed(parent, key)
     # Parameters are shared; the mode is each module's own. Children are shared too, or there are none.
     module.training = present.training
+    for name, buffer in module._buffers.items():  # of buffers that are not shared, the place alone
+        now = next(iter(present._buffers.values()), None)
+        if buffer is not None and now is not None and now.device != buffer.device:
+            module._buffers[name] = buffer.to(now.device)
     parent._modules[key] = module
 
 

@@ -294,9 +294,9 @@ def test_checkpointing_of_a_block_is_refused() -> None:
 def test_a_model_without_attention_to_look_up_is_refused_and_said_to_be_so() -> None:
     from transformers import BloomConfig, BloomForCausalLM
 
-    config: Any = BloomConfig(hidden_size=16, n_head=2, n_layer=1, vocab_size=10)
-    build: Any = BloomForCausalLM  # untyped
-    model = build(config)
+    config: Any = BloomConfig
+    build: Any = BloomForCausalLM  # untyped, as is the configuration
+    model = build(config(hidden_size=16, n_head=2, n_layer=1, vocab_size=10))
     with pytest.raises(InvalidConfig, match=r"that hold attention to set it, got the whole model.*none anywhere"):
         apply(model, overrides(attention="sdpa"))
     assert "BloomForCausalLM accepts any attn_implementation and never calls it" in str(inspect(model))
@@ -305,7 +305,7 @@ def test_a_model_without_attention_to_look_up_is_refused_and_said_to_be_so() -> 
 @pytest.mark.slow
 def test_compiled_models_see_overrides_and_blocks() -> None:
     model = under("llama")
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    compiled: Any = torch.compile(model, fullgraph=True, backend="eager")
     seen = []
 
     def same() -> None:

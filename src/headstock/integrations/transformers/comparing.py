@@ -22,8 +22,8 @@ def norm_difference(module: nn.Module, size: int, eps: float) -> str | None:
 
     Tried in float32 on rows from far below the root of eps to far above it, with a random weight.
     """
-    if _parameters(module) != 1:
-        return f"takes {_parameters(module)} inputs"
+    if len(_inputs(module)) != 1:
+        return f"takes ({', '.join(_inputs(module))})"
     generator = torch.Generator().manual_seed(0)
     device = module.get_parameter("weight").device
     weight = torch.randn(size, generator=generator).to(device)
@@ -52,12 +52,10 @@ def rotary_difference(module: nn.Module, layer_type: str | None = None, *, rows:
         layer_type: which layers, where the module tells them apart.
         rows: with 2, rows of different lengths must not change each other.
     """
+    named = ["x", "position_ids"] if layer_type is None else ["x", "position_ids", "layer_type"]
+    if _inputs(module) != named:
+        return f"takes ({', '.join(_inputs(module))})"
     own = copy.deepcopy(module)  # some write their frequencies in forward
-    named = ["x", _POSITIONS] if layer_type is None else ["x", _POSITIONS, "layer_type"]
-    if list(inspect.signature(type(module).forward).parameters)[1 : 1 + len(named)] != named or (
-        _parameters(module) != len(named)
-    ):
-        return f"takes {inspect.signature(type(module).forward)}"
     device = next((each.device for each in module.buffers()), torch.device("cpu"))
     longest = min(int(getattr(module.config, "max_position_embeddings", _LONG)), _LONG)
     positions = torch.stack([torch.arange(8), torch.linspace(0, 2 * longest - 1, 8).long()][-rows:]).to(device)
@@ -77,11 +75,8 @@ def rotary_difference(module: nn.Module, layer_type: str | None = None, *, rows:
     return None if same else "gives other angles" + (", or lets rows of other lengths change them" if rows > 1 else "")
 
 
-_POSITIONS = "position_ids"
-
-
-def _parameters(module: nn.Module) -> int:
-    return len(inspect.signature(type(module).forward).parameters) - 1
+def _inputs(module: nn.Module) -> list[str]:
+    return list(inspect.signature(type(module).forward).parameters)[1:]
 
 
 def _close(got: Any, expected: Tensor, limit: Tensor) -> bool:

@@ -43,7 +43,7 @@ def rotary_for(model: nn.Module, layer: nn.Module, given: Mapping[str, Any]) -> 
             "without; override the attention or the mask alone"
         )
     kind = _layer_type(rotary, layer)
-    difference = rotary_difference(rotary, kind, rows=1)
+    difference = None if isinstance(rotary, RotaryEmbedding) else rotary_difference(rotary, kind, rows=1)
     if difference is not None:
         raise UnsupportedFeature(
             f"the position embeddings of {type(layer).__name__} must be what headstock makes of the model's own "
