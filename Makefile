@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 MADE_WITH := pyproject.toml constraints.txt requirements/weights.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint types bench clean
+.PHONY: help demo test slow oldest lint types bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -25,6 +25,10 @@ test: $(VENV)/ready-to-develop ## run the fast tests and the examples in the doc
 
 slow: $(VENV)/ready-to-develop ## run the tests that take long
 	@$(PYTEST) -m "slow and not cuda" --verbose || test $$? -eq 5 # 5: nothing is that slow
+
+oldest: $(VENV)/ready-to-develop ## run the tests of the integration with the oldest transformers that it serves
+	@$(PIP) install --no-deps --upgrade --target build/oldest transformers==5.20.0
+	@PYTHONPATH=build/oldest $(PYTEST) --quiet tests/integrations/transformers
 
 lint: $(VENV)/ready-to-develop ## check style and formatting
 	@$(BIN)/ruff check
