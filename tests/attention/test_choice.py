@@ -1,4 +1,4 @@
-"""`auto`: the first of sdpa and eager that honours everything; what shadows one of them takes its place."""
+"""The named function serves the call, or the call is refused with everything that speaks against it."""
 
 from typing import Any
 
@@ -7,46 +7,22 @@ import torch
 
 from headstock.attention import AttentionInterface, contract_of
 from headstock.attention.choice import choose, reasons_against
+from headstock.attention.limits import Limits
 from headstock.attention.request import Request
 from headstock.attention.situation import situation_of
-from headstock.errors import UnknownName, UnsupportedFeature
+from headstock.errors import MissingDependency, UnknownName, UnsupportedFeature
+from headstock.registry import declare
 from tests.support.attention_functions import additive, unmasked
 
 PLAIN = Request(0.5)
 OPERANDS = tuple(torch.randn(3, 1, 2, 5, 8))
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({}, "sdpa"),
-        ({"dropout": 0.1}, "sdpa"),
-        ({"bias": torch.ones(1)}, "sdpa"),
-        ({"scaling_given": True}, "sdpa"),
-        ({"softcap": 1.0}, "eager"),
-        ({"sinks": torch.ones(1)}, "eager"),
-        ({"weights": True}, "eager"),
-        ({"log_sum_exp": True}, "eager"),
-    ],
-)
-def test_auto_is_the_first_that_can(options: dict[str, Any], name: str) -> None:
-    assert choose(AttentionInterface(), "auto", PLAIN._replace(**options), OPERANDS, masked=True).name == name
-
-
-def test_what_shadows_an_entry_takes_its_place() -> None:
+def test_the_named_one_is_what_the_table_holds_for_the_name() -> None:
     interface = AttentionInterface()
     interface["sdpa"] = additive
-    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).function is additive
-    assert choose(interface, "auto", PLAIN._replace(dropout=0.1), OPERANDS, masked=True).name == "eager"
-    interface["sdpa"] = unmasked
-    assert choose(interface, "auto", PLAIN, OPERANDS, masked=False).function is unmasked
-    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).name == "eager"
-
-
-def test_entries_of_other_names_are_not_tried() -> None:
-    interface = AttentionInterface()
-    interface["aaa"] = additive
-    assert choose(interface, "auto", PLAIN, OPERANDS, masked=True).name == "sdpa"
+    chosen = choose(interface, "sdpa", PLAIN, OPERANDS, masked=True)
+    assert (chosen.name, chosen.function, chosen.contract) == ("sdpa", additive, contract_of(additive))
 
 
 def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:
@@ -68,20 +44,25 @@ def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:
         choose(interface, "bare", request, OPERANDS, masked=True)
 
 
-def test_auto_without_anyone_who_can_tells_why_of_each() -> None:
+def test_a_function_without_masks_is_refused_beside_one() -> None:
     interface = AttentionInterface()
-    interface["eager"] = unmasked
-    with pytest.raises(
-        UnsupportedFeature,
-        match=r"'auto' must do all .*, got 'sdpa', which does not honour softcap; 'eager', which does not "
-        r"honour softcap and takes no mask; ask",
-    ):
-        choose(interface, "auto", PLAIN._replace(softcap=1.0), OPERANDS, masked=True)
+    interface["mine"] = unmasked
+    assert choose(interface, "mine", PLAIN, OPERANDS, masked=False).function is unmasked
+    with pytest.raises(UnsupportedFeature, match="'mine', which takes no mask"):
+        choose(interface, "mine", PLAIN, OPERANDS, masked=True)
+
+
+def test_a_missing_package_alone_is_a_missing_dependency() -> None:
+    def packaged(module: Any, q: Any, k: Any, v: Any, m: Any, *, scaling: Any = None) -> Any: ...
+
+    interface = AttentionInterface()
+    interface["mine"] = declare(packaged, limits=Limits(packages=("no_such_package",), install="pip install it"))
+    with pytest.raises(MissingDependency, match="'mine' must have no_such_package installed, got none; pip install it"):
+        choose(interface, "mine", PLAIN, OPERANDS, masked=False)
+    with pytest.raises(UnsupportedFeature, match="does not honour softcap and is not installed"):
+        choose(interface, "mine", PLAIN._replace(softcap=1.0), OPERANDS, masked=False)
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(
-        UnknownName,
-        match=r"must be one of 'blocked', 'eager', .*, 'sdpa', 'varlen', got 'eagle'; did you mean 'eager'\?",
-    ):
+    with pytest.raises(UnknownName, match=r"must be one of 'blocked', 'eager', .*got 'eagle'; did you mean 'eager'\?"):
         choose(AttentionInterface(), "eagle", PLAIN, OPERANDS, masked=False)

@@ -52,9 +52,7 @@ def choose_auto(
     if torch.compiler.is_compiling():
         return choose_in_graph(interface, request, operands, prepared, keywords)
     situation = situation_of(*operands)
-    profile = profile_of(situation.device.type)
-    figures = ALL if prepared is None else figures_for(prepared, situation, profile, is_kept=is_kept)
-    ranking = _kept_ranking(interface, profile, situation, request, figures, prepared is not None, tuple(keywords))
+    ranking = _kept_ranking(interface, situation, request, prepared, is_kept, keywords)
     candidates = ranking.candidates
     if candidates and candidates[0].is_sure:
         return candidates[0].chosen
@@ -78,8 +76,7 @@ def nobody(rejected: Mapping[str, tuple[str, ...]]) -> UnsupportedFeature:
 
 def figures_for(prepared: PreparedMask, situation: Situation, profile: Profile, *, is_kept: bool) -> Figures:
     """The mask in a few numbers: none where the call is small, from a plan where it is large."""
-    _, _, batch, heads, _, queries, keys, head_dim, value_dim = situation[:9]
-    work = batch * heads * queries * keys * (head_dim + value_dim)
+    work = _work(situation)
     if work < profile.rough:
         return roughly(prepared, is_kept=is_kept)
     may_plan = work >= profile.planned
@@ -101,53 +98,69 @@ def ranking_of(
     keywords: tuple[str, ...] = (),
 ) -> Ranking:
     """Every entry in the kind of call that this one belongs to: lengths count up to a fourth of an octave."""
-    usual = situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
+    usual = _usual_call(situation)
     return ranked(interface, profile, usual, request, figures, masked=masked, keywords=keywords)
 
 
 def _kept_ranking(
     interface: Mapping[str, AttentionFunction],
-    profile: Profile,
     situation: Situation,
     request: Request,
-    figures: Figures,
-    masked: bool,
-    keywords: tuple[str, ...],
+    prepared: PreparedMask | None,
+    is_kept: bool,
+    keywords: Mapping[str, Any],
 ) -> Ranking:
-    kind = (_asked(request), figures, masked, keywords, torch.get_num_threads())
     if not isinstance(interface, Link):
-        return ranking_of(interface, profile, situation, request, figures, masked=masked, keywords=keywords)
+        return _found(interface, None, situation, request, prepared, is_kept, tuple(keywords), None)
     kept = interface.derived()
-    state = ("auto", CHANGES.count)
-    calls = kept.get(state)
+    calls = kept.get(CHANGES.count)
     if calls is None:
         kept.clear()  # what was decided before the change
-        calls = kept[state] = {}
-    found: Ranking | None = calls.get((situation, kind))
-    if found is None:
-        found = _entered(calls, interface, profile, situation, request, kind)
-    return found
+        calls = kept[CHANGES.count] = {}
+    given = None if prepared is None else prepared.given
+    form = 0 if prepared is None else 1 if given is None else given.dtype
+    named = tuple(keywords) if keywords else ()
+    key = (situation, form, is_kept, _asked(request), named, torch.get_num_threads())
+    ranking = calls.get(key)
+    if ranking is None:  # a call that was not seen yet, or one in which the mask is looked at
+        ranking = _found(interface, calls, situation, request, prepared, is_kept, named, key)
+    return ranking
 
 
-def _entered(
-    calls: dict[Any, Any],
+def _found(
     interface: Mapping[str, AttentionFunction],
-    profile: Profile,
+    calls: dict[Any, Any] | None,
     situation: Situation,
     request: Request,
-    kind: tuple[Any, ...],
+    prepared: PreparedMask | None,
+    is_kept: bool,
+    named: tuple[str, ...],
+    key: tuple[Any, ...] | None,
 ) -> Ranking:
-    """The ranking of a call that was not seen yet: of its kind, which may have been."""
-    _, figures, masked, keywords, _ = kind
-    if len(calls) >= _MOST:
-        calls.clear()
-    usual = situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
-    found: Ranking | None = calls.get((usual, kind))
+    """The ranking of the kind that a call is of, which may have been seen."""
+    profile = profile_of(situation.device.type)
+    figures = ALL if prepared is None else figures_for(prepared, situation, profile, is_kept=is_kept)
+    kind = None if key is None else (_usual_call(situation), figures, prepared is not None, *key[3:])
+    found: Ranking | None = None if calls is None else calls.get(kind)
     if found is None:
-        found = ranked(interface, profile, usual, request, figures, masked=masked, keywords=keywords)
-        calls[usual, kind] = found
-    calls[situation, kind] = found
+        found = ranking_of(interface, profile, situation, request, figures, masked=prepared is not None, keywords=named)
+    if calls is not None:
+        if len(calls) >= _MOST:
+            calls.clear()
+        calls[kind] = found
+        if prepared is None or _work(situation) < profile.rough:
+            calls[key] = found
     return found
+
+
+def _work(situation: Situation) -> int:
+    """Multiply-adds over all pairs."""
+    _, _, batch, heads, _, queries, keys, head_dim, value_dim = situation[:9]
+    return batch * heads * queries * keys * (head_dim + value_dim)
+
+
+def _usual_call(situation: Situation) -> Situation:
+    return situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
 
 
 def _asked(request: Request) -> tuple[object, ...]:

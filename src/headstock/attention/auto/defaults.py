@@ -27,12 +27,16 @@ _CPU_ROWS: Final = {
         launch=320.0, products=64_000.0, scores=8400.0, traffic=1350.0, copied=1100.0, mask=2500.0, making=660.0
     ),
     "sdpa unfused": Cost(
-        launch=200.0, products=30_000.0, scores=9000.0, traffic=300.0, mask=2000.0, making=500.0, made=6000.0
+        launch=210.0, products=2000.0, scores=22_000.0, traffic=50.0, copied=16.0, making=380.0, made=2000.0
     ),
     "sdpa unfused training": Cost(
-        launch=500.0, products=2700.0, scores=29_500.0, traffic=650.0, mask=5100.0, making=650.0, made=9000.0
+        launch=550.0, products=15_000.0, scores=22_000.0, traffic=900.0, mask=10_000.0, making=400.0, made=5000.0
     ),
     "blocked": Cost(launch=900.0, products=36_000.0, making=4500.0, rows=205_000.0),
+    "blocked unfused": Cost(launch=900.0, products=2000.0, scores=17_500.0, making=4500.0, rows=270_000.0),
+    "blocked unfused training": Cost(
+        launch=2600.0, products=50_000.0, scores=24_000.0, traffic=1100.0, making=6000.0, rows=700_000.0
+    ),
     "blocked half": Cost(launch=700.0, products=33_000.0, making=3500.0, rows=190_000.0),
     "blocked training": Cost(
         launch=2650.0, products=43_000.0, scores=10_900.0, traffic=780.0, copied=1900.0, making=5400.0, rows=419_000.0

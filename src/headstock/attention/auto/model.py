@@ -65,7 +65,7 @@ def way_of(label: str, situation: Situation, request: Request, figures: Figures)
         return ""
     features = request.softcap, request.sinks, request.bias
     if figures.kind != "some" and features == (None, None, None) and not request.log_sum_exp:
-        return PLAIN
+        return f"{PLAIN} {UNFUSED}" if on_cpu and odd else PLAIN
     return "" if on_cpu and not odd and request.softcap is None else UNFUSED
 
 
@@ -78,8 +78,8 @@ def _learns_bias(request: Request) -> bool:
 
 def row_of(profile: Profile, label: str, name: str, way: str, situation: Situation) -> Cost:
     """The coefficients of an entry: of its own label, else of its name, whose place it takes, else neutral ones."""
-    if way == PLAIN:
-        return row_of(profile, "sdpa", "sdpa", UNFUSED if situation.head_dim != situation.value_dim else "", situation)
+    if way.startswith(PLAIN):
+        return row_of(profile, "sdpa", "sdpa", way.removeprefix(PLAIN).strip(), situation)
     half = situation.dtype.itemsize < 4
     for each in (label, name):
         for words, factors in _words(each, way, half=half, training=situation.needs_gradient):
@@ -154,14 +154,17 @@ def microseconds(
     label = label_of(name, contract)
     way = way_of(label, situation, request, figures)
     threads = torch.get_num_threads() if profile.threads else 1
-    if label == "sdpa" and figures.kind == "causal":
+    if figures.kind == "causal" and (label == "sdpa" or way.startswith(PLAIN)):
         figures = figures._replace(share=_causal_share(situation, way))
     terms = terms_of(situation, contract.mask, figures, threads=threads)
+    if label == "blocked" and figures.kind != "some" and not way.startswith(PLAIN):
+        # The mask says no blocks then, and they are planned in each call.
+        terms = terms._replace(making=1.0, rows=-(-situation.queries // BLOCK) / 1e3)
     declared = contract.declared and contract.declared.cost
     if isinstance(declared, Cost):
         return predicted(declared, terms)
     found = predicted(row_of(profile, label, name, way, situation), terms)
-    return found + 1.0 if way == PLAIN else found
+    return found + 1.0 if way.startswith(PLAIN) else found
 
 
 def compiles_first(profile: Profile, name: str, contract: Contract, situation: Situation) -> bool:
@@ -171,6 +174,6 @@ def compiles_first(profile: Profile, name: str, contract: Contract, situation: S
 
 def _causal_share(situation: Situation, way: str) -> float:
     """What torch computes of a triangle: all where it writes the scores out; on CPUs keys by 512."""
-    if way == UNFUSED:
+    if UNFUSED in way:
         return 1.0
     return min(1.0, 0.5 + 256 / situation.queries) if situation.device.type == "cpu" else 0.5

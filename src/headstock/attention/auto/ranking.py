@@ -12,7 +12,7 @@ from headstock.attention.limits import UNLIMITED
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.attention.words import TRANSPORT
-from headstock.errors import BrokenPlugin, InvalidComponent, UnsupportedFeature
+from headstock.errors import BrokenPlugin, InvalidComponent, UnknownName, UnsupportedFeature
 from headstock.masks import PreparedMask
 from headstock.registry import Link
 
@@ -61,10 +61,11 @@ def ranked(
     """Every entry in a call of this kind: what `further` says of one call, and a mask's own nature, stay open."""
     candidates: list[Candidate] = []
     rejected: dict[str, tuple[str, ...]] = {}
-    for name, contract in entries_of(interface).items():
-        if isinstance(contract, str):
-            rejected[name] = (contract,)
+    for name, entry in entries_of(interface).items():
+        if isinstance(entry, str):
+            rejected[name] = (entry,)
             continue
+        contract = entry.contract
         settled = contract if contract.limits.further is None else _without_further(contract)
         reasons = (*reasons_against(settled, request, situation, masked=masked), *unknown_keywords(contract, keywords))
         if reasons:
@@ -72,17 +73,23 @@ def ranked(
             continue
         cost = microseconds(profile, name, contract, situation, request, figures)
         is_sure = contract.limits.further is None and (not masked or _has_form(contract.mask, figures))
-        candidates.append(Candidate(Chosen(name, interface[name], contract), cost, is_sure))
+        candidates.append(Candidate(entry, cost, is_sure))
     return Ranking(tuple(sorted(candidates, key=_order)), rejected)
 
 
-def entries_of(interface: Mapping[str, AttentionFunction]) -> dict[str, Contract | str]:
-    """The contract of each entry, or why it has none; plug-ins that are not loaded stay so."""
+def entries_of(interface: Mapping[str, AttentionFunction]) -> dict[str, Chosen | str]:
+    """Each entry with its contract, or why it has none; plug-ins that are not loaded stay so."""
     loaded = set(interface.names()) if isinstance(interface, Link) else set(interface)
-    found: dict[str, Contract | str] = {}
+    found: dict[str, Chosen | str] = {}
     for name in interface:
         try:
-            found[name] = contract_of(interface[name]) if name in loaded else _UNLOADED
+            if name in loaded:
+                function = interface[name]
+                found[name] = Chosen(name, function, contract_of(function))
+            else:
+                found[name] = _UNLOADED
+        except UnknownName:  # deleted by another thread since its name was read
+            continue
         except (BrokenPlugin, InvalidComponent) as error:
             found[name] = str(error)
     return found

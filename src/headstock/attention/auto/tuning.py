@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -21,7 +21,7 @@ from headstock.attention.auto.profiles import default_profile
 from headstock.attention.auto.ranking import entries_of
 from headstock.attention.call import Call, bound_mask
 from headstock.attention.choice import Chosen, choose
-from headstock.attention.contract import AttentionFunction, Contract
+from headstock.attention.contract import AttentionFunction
 from headstock.attention.request import Request, request_of
 from headstock.attention.run import run
 from headstock.attention.situation import Situation, situation_of
@@ -35,13 +35,6 @@ _FEWEST: Final = 3
 
 Rows = dict[str, list[tuple[Terms, float]]]
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    function: AttentionFunction
-    contract: Contract
 
 
 def tune(
@@ -102,21 +95,20 @@ def _prior(rows: Mapping[str, Cost], words: str) -> Cost | None:
     return None
 
 
-def _entries(interface: Mapping[str, AttentionFunction], device: str, only: tuple[str, ...]) -> list[_Entry]:
+def _entries(interface: Mapping[str, AttentionFunction], device: str, only: tuple[str, ...]) -> list[Chosen]:
     for name in only:
         interface[name]  # refused where it is unknown
     profile = default_profile(device)
     probe = Situation(torch.device(device), torch.float32, 1, 1, 1, 1, 1, 16, 16)
-    found = []
-    for name, contract in entries_of(interface).items():
-        if isinstance(contract, str) or (only and name not in only):
-            continue
-        if only or not compiles_first(profile, name, contract, probe):
-            found.append(_Entry(name, interface[name], contract))
-    return found
+    return [
+        entry
+        for name, entry in entries_of(interface).items()
+        if not isinstance(entry, str)
+        and (name in only if only else not compiles_first(profile, name, entry.contract, probe))
+    ]
 
 
-def _time(entry: _Entry, call: TimedCall, device: str, seconds: float, rows: Rows) -> None:
+def _time(entry: Chosen, call: TimedCall, device: str, seconds: float, rows: Rows) -> None:
     """Enter the time of one call under the words of its row; a call that the entry cannot serve is passed over."""
     operands, mask = call.operands(device), call.mask_on(device)
     request = request_of(call.head_dim, scaling=None, dropout=call.dropout, softcap=call.softcap)
@@ -133,7 +125,7 @@ def _time(entry: _Entry, call: TimedCall, device: str, seconds: float, rows: Row
 
 
 def _described(
-    entry: _Entry, call: TimedCall, operands: tuple[Tensor, Tensor, Tensor], mask: object, request: Request
+    entry: Chosen, call: TimedCall, operands: tuple[Tensor, Tensor, Tensor], mask: object, request: Request
 ) -> tuple[str, Terms] | None:
     """The row that the call belongs to and its terms; None for one that another entry's kernel serves."""
     situation, profile = situation_of(*operands), default_profile(operands[0].device.type)
@@ -142,7 +134,7 @@ def _described(
     figures = ALL if prepared is None else figures_for(prepared, situation, _looking(profile), is_kept=is_kept)
     label = label_of(entry.name, entry.contract)
     way = way_of(label, situation, request, figures)
-    if way == PLAIN:
+    if way.startswith(PLAIN):
         return None
     half = "half" if situation.dtype.itemsize < 4 else ""
     words = " ".join(filter(None, (label, way, half, "training" if call.training else "")))
@@ -157,10 +149,10 @@ def _looking(profile: Profile) -> Profile:
 
 
 def _microseconds(
-    entry: _Entry, operands: tuple[Tensor, Tensor, Tensor], mask: object, request: Request, seconds: float
+    entry: Chosen, operands: tuple[Tensor, Tensor, Tensor], mask: object, request: Request, seconds: float
 ) -> float:
     query, key, value = operands
-    chosen: Chosen = choose({entry.name: entry.function}, entry.name, request, operands, masked=mask is not None)
+    chosen = choose({entry.name: entry.function}, entry.name, request, operands, masked=mask is not None)
 
     def once() -> None:
         bound = bound_mask(mask, query, key)  # type: ignore[arg-type]
