@@ -23,6 +23,7 @@ from headstock.masks import (
     sliding_window,
     to_additive,
     to_block_mask,
+    to_block_mask_or_tiles,
     to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
@@ -38,6 +39,7 @@ def test_the_representations_and_transformers_keys_for_them() -> None:
     assert dict[str, object](ALL_MASK_ATTENTION_FUNCTIONS) == {
         "additive": to_additive,
         "block_mask": to_block_mask,
+        "block_mask_or_tiles": to_block_mask_or_tiles,
         "causal_or_blocks": to_causal_or_blocks,
         "causal_or_dense": to_causal_or_dense,
         "dense": to_dense,

@@ -12,7 +12,8 @@ from headstock.attention.flex.biases import flattened
 from headstock.attention.flex.by_data import Inputs
 from headstock.attention.flex.compiling import called, compiled, refuse_uncompiled
 from headstock.attention.flex.modifications import Numbers, Options, mask_mod_of, score_mod_of
-from headstock.attention.flex.tables import SIZE, tables_of
+from headstock.attention.flex.operators import tables_in_graph
+from headstock.attention.flex.tables import SIZE
 from headstock.masks import Mask
 from headstock.masks.node import Node
 
@@ -83,11 +84,7 @@ def _block_mask_of(inputs: Inputs) -> "BlockMask":
     """The `BlockMask` of a plan with its entries as data, for a graph that is being made."""
     from torch.nn.attention.flex_attention import BlockMask
 
-    queries, keys, device = inputs.query.shape[2], inputs.key.shape[2], inputs.query.device
-    tables = tables_of(inputs.plan, queries, keys, further=0)
-    sizes = torch.tensor([queries, keys, *tables.strides], device=device)
-    held, entries = tables.held.to(device), tables.entries.to(device)
-    partial_count, partial, full_count, full = (each.to(device) for each in tables[:4])
+    partial_count, partial, full_count, full, held, entries, sizes = tables_in_graph(inputs)
     return BlockMask.from_kv_blocks(
         partial_count,
         partial,
@@ -95,7 +92,7 @@ def _block_mask_of(inputs: Inputs) -> "BlockMask":
         full,
         BLOCK_SIZE=(SIZE, SIZE),
         mask_mod=mask_mod_of(held, entries, sizes, has_sinks=False),
-        seq_lengths=(queries, keys),
+        seq_lengths=(inputs.query.shape[2], inputs.key.shape[2]),
     )
 
 
@@ -133,7 +130,9 @@ def _written(part: Any) -> Hashable:
     if isinstance(part, tuple):
         return tuple(map(_written, part))
     if isinstance(part, FunctionType):
-        return (part.__code__, *(_written(cell.cell_contents) for cell in part.__closure__ or ()))
+        held = (cell.cell_contents for cell in part.__closure__ or ())
+        # An int of a closure, such as an offset, becomes a symbol of the program.
+        return (part.__code__, *(int if isinstance(each, int) else _written(each) for each in held))
     if isinstance(part, int | float | str):
         return part
     kind: type = type(part)

@@ -16,7 +16,7 @@ from headstock.attention.contract import AttentionOutput
 from headstock.attention.flex.biases import by_distance
 from headstock.attention.flex.by_data import Inputs, attention_by_data
 from headstock.attention.flex.by_predicate import attention_by_predicate
-from headstock.attention.flex.operator import attention_in_graph
+from headstock.attention.flex.operators import attention_in_graph
 from headstock.attention.limits import Limits
 from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
 from headstock.attention.request import Request

@@ -60,13 +60,14 @@ def tables_of(plan: TiledPlan | None, queries: int, keys: int, *, further: int) 
 
 
 def _blocks(length: int) -> int:
-    return max(-(-length // SIZE), 2)
+    # One more than are needed: never 1.
+    return -(-length // SIZE) + 1
 
 
 def _held(plan: TiledPlan, keys: int) -> Int[Tensor, "rows heads q_blocks kv_blocks"]:
     counts = plan.first_block.diff(dim=-1)
     rows, heads, q_blocks = counts.shape
-    held = torch.full((rows, heads, max(q_blocks, 2), _blocks(keys)), _HIDDEN)
+    held = torch.full((rows, heads, q_blocks + 1, _blocks(keys)), _HIDDEN)
     row = torch.repeat_interleave(torch.arange(counts.numel()), counts.reshape(-1))
     # A row of blocks that was added follows that of each head.
     row = torch.div(row, q_blocks, rounding_mode="floor") * held.shape[2] + row % q_blocks

@@ -42,6 +42,9 @@ def _blocks_of(lowering: Lowering) -> BlockMaskOrTiles:
     known = lowering.without_tensor()
     if known is not None and not known.is_causal:
         return BlockMaskOrTiles(None, None)
-    if torch.compiler.is_compiling() or lowering.device is None or lowering.device.type == "cpu":
+    if lowering.device is None or lowering.device.type == "cpu":
         return BlockMaskOrTiles(None, lowering.tiled_plan())
-    return BlockMaskOrTiles(lowering.known_block_mask(None) or lowering.block_mask(), None)
+    given = lowering.known_block_mask(None)
+    if given is None and torch.compiler.is_compiling():
+        return BlockMaskOrTiles(None, lowering.tiled_plan())
+    return BlockMaskOrTiles(given or lowering.block_mask(), None)
