@@ -19,6 +19,9 @@ from tests.support.packing import packables
 __all__ = ["TokenCase", "check", "entry_on_cpu", "interface_of", "token_cases"]
 
 
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
 @dataclass(frozen=True)
 class TokenCase:
     """One call, with its mask as patterns."""
@@ -34,7 +37,9 @@ class TokenCase:
 
 
 @st.composite
-def token_cases(draw: st.DrawFn, *, features: tuple[str, ...] = ("sinks", "softcap")) -> TokenCase:
+def token_cases(
+    draw: st.DrawFn, *, features: tuple[str, ...] = ("sinks", "softcap"), dtypes: tuple[torch.dtype, ...] = _DTYPES
+) -> TokenCase:
     """A call in a dtype that kernels take, or in float32, in which a stand-in computes too."""
     drawn, geometry = draw(packables())
     mask = drawn if draw(st.integers(0, 7)) else None
@@ -42,7 +47,7 @@ def token_cases(draw: st.DrawFn, *, features: tuple[str, ...] = ("sinks", "softc
     head_dim, value_dim = draw(st.sampled_from([(8, 8), (5, 5), (8, 3), (3, 11), (16, 16)]))
     batch, queries, keys = geometry.batch_size, geometry.q_length, geometry.kv_length
     heads = kv_heads * groups
-    dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32]))
+    dtype = draw(st.sampled_from(dtypes))
     visible = torch.ones(batch, heads, queries, keys, dtype=torch.bool)
     if mask is not None:
         visible = to_dense(mask, replace(geometry, heads=1)).expand(visible.shape)
@@ -81,12 +86,20 @@ def interface_of(name: str, entry: AttentionFunction) -> AttentionInterface:
     return interface
 
 
-def check(case: TokenCase, name: str, interface: Mapping[str, AttentionFunction], *, learns: bool, asks: bool) -> None:
+def check(
+    case: TokenCase,
+    name: str,
+    interface: Mapping[str, AttentionFunction],
+    *,
+    learns: bool,
+    asks: bool,
+    device: str = "cpu",
+) -> None:
     """The results of the entry are those of the formula, and its gradients where it `learns`.
 
     `asks`: for the log-sum-exp too.
     """
-    leaves = {key: leaf.detach().requires_grad_(learns) for key, leaf in case.inputs.leaves().items()}
+    leaves = {key: leaf.detach().to(device).requires_grad_(learns) for key, leaf in case.inputs.leaves().items()}
     found = attend(
         leaves["query"],
         leaves["key"],
@@ -100,13 +113,13 @@ def check(case: TokenCase, name: str, interface: Mapping[str, AttentionFunction]
     inputs = case.inputs.exact()
     upstream, exact, dtype = upstream_of(inputs), attention_loop(inputs), case.inputs.query.dtype
     allowed, of_gradients = bounds(inputs, exact, upstream, dtype)
-    output = found.output if isinstance(found, AttentionOutput) else found
+    output = (found.output if isinstance(found, AttentionOutput) else found).cpu()
     assert output.dtype == dtype
     assert_within(output, exact.output, allowed.output, "output")
     log_sum_exp = torch.zeros(output.shape[:3])
     if isinstance(found, AttentionOutput):
         assert found.log_sum_exp is not None
-        log_sum_exp = found.log_sum_exp
+        log_sum_exp = found.log_sum_exp.cpu()
         assert_within(log_sum_exp, exact.log_sum_exp, allowed.log_sum_exp, "log_sum_exp")
     else:
         upstream = upstream._replace(log_sum_exp=torch.zeros_like(upstream.log_sum_exp))
@@ -114,4 +127,6 @@ def check(case: TokenCase, name: str, interface: Mapping[str, AttentionFunction]
         expected = gradients(exact, inputs.leaves(), upstream)
         further = of_rounded_output(inputs, exact, upstream, dtype)
         for key, gradient in gradients(Computed(output, log_sum_exp, output), leaves, upstream).items():
-            assert_within(gradient, expected[key], (of_gradients[key] + further[key]).detach(), f"gradient of {key}")
+            assert_within(
+                gradient.cpu(), expected[key], (of_gradients[key] + further[key]).detach(), f"gradient of {key}"
+            )

@@ -128,6 +128,16 @@ def test_a_call_over_nothing_gives_zeros_with_zero_gradients(shape: dict[str, in
     assert all(each.grad is not None and not each.grad.any() for each in leaves)
 
 
+@pytest.mark.parametrize("mask", [documents(RIGHT.long()), causal() & padding(RIGHT)])
+def test_a_mask_that_was_prepared_elsewhere_comes_along(mask: Any) -> None:
+    kernel, given = Recorder(), Operands(*(each.to("meta") for each in operands()))
+    found = attend_tokens(kernel, given, parts_of(mask, Geometry(2, 8, 8)), OPTIONS, takes_rows=True)
+    assert found.output.device.type == "meta"
+    for call in kernel.calls:
+        assert call.sequences is not None
+        assert call.sequences.cu_seqlens_q.device.type == call.query.device.type == "meta"
+
+
 def test_an_empty_row_has_minus_infinity() -> None:
     def kernel(call: TokenCall) -> tuple[Tensor, Tensor | None]:
         return call.query, torch.full((2, 4, 8), math.inf)

@@ -170,11 +170,21 @@ def _computed(
         if log_sum_exp is not None:
             log_sum_exp = log_sum_exp.transpose(1, 2).flatten(0, 1)
         return _Part(output.flatten(0, 1), log_sum_exp, None)
-    starts, kv_starts = (each.to(query.device) for each in (part.cu_seqlens_q, part.cu_seqlens_k))
-    sequences = Sequences(starts, kv_starts, part.max_seqlen_q, part.max_seqlen_k)
+    part = _beside(part, query.device)
+    sequences = Sequences(part.cu_seqlens_q, part.cu_seqlens_k, part.max_seqlen_q, part.max_seqlen_k)
     query, key, value = part.pack_queries(query), part.pack_keys(key), part.pack_keys(value)
     output, log_sum_exp = kernel(TokenCall(query, key, value, sequences, *window, options))
     return _Part(output, None if log_sum_exp is None else log_sum_exp.transpose(0, 1), part.q_indices)
+
+
+def _beside(part: Varlen, device: torch.device) -> Varlen:
+    """The part where the tokens are: a mask may have been prepared elsewhere."""
+    if part.cu_seqlens_q.device == device:
+        return part
+    tensors: dict[str, Any] = {
+        name: each.to(device) for name, each in part._asdict().items() if isinstance(each, Tensor)
+    }
+    return part._replace(**tensors)
 
 
 def _all_of(operands: Operands) -> Varlen:
