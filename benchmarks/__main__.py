@@ -12,7 +12,20 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from benchmarks import attention, blocked, checkpointing, conv1d, generation, imports, lookup, masks, models, rotation
+from benchmarks import (
+    attention,
+    auto,
+    blocked,
+    checkpointing,
+    conv1d,
+    generation,
+    imports,
+    long_context,
+    lookup,
+    masks,
+    models,
+    rotation,
+)
 from benchmarks.compare import Result, Settings, table
 from benchmarks.record import environment, write
 
@@ -23,10 +36,12 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "attention": attention.run,
     "masks": masks.run,
     "blocked": blocked.run,
+    "auto": auto.run,
     "checkpointing": checkpointing.run,
     "models": models.run,
     "generation": generation.run,
     "rotation": rotation.run,
+    "long_context": long_context.run,
 }
 CLOCKS = {"wall": "wall", "cpu": "processor time on one thread, wall on two"}
 RESULTS = Path(__file__).parent / "results"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from jaxtyping import Bool
@@ -108,9 +108,11 @@ class MaskCarrier:
         self._made = prepare(dense, replace(self.geometry, heads=dense.shape[1]))
         return self
 
-    def dense(self) -> Bool[Tensor, "batch 1 queries keys"]:
-        """The tensor that it stands for, as the first head has it."""
-        return self.prepared(1, as_pattern=True).dense().expand(self.shape)
+    def tensor(self, form: Literal["additive", "dense"], dtype: torch.dtype = torch.float32) -> Tensor:
+        """The tensor `[batch, 1, queries, keys]` that it stands for, as the first head has it: booleans, or numbers."""
+        made = self.prepared(1, as_pattern=True)
+        tensor: Tensor = made.dense() if form == "dense" else made.additive(dtype)
+        return tensor.expand(self.shape)
 
     @property
     def whole(self) -> Mask:
@@ -124,7 +126,7 @@ class MaskCarrier:
 
     def __getitem__(self, index: Any) -> Tensor:
         if self.may_be_sliced:
-            part: Tensor = self.dense()[index]
+            part: Tensor = self.tensor("dense")[index]
             return part
         return self._refuse("__getitem__")
 
@@ -138,6 +140,7 @@ class MaskCarrier:
         cls, function: Callable[..., Any], _types: Any, arguments: tuple[Any, ...] = (), keywords: Any = None
     ) -> NoReturn:
         given = [*arguments, *(keywords or {}).values()]
+        given += [each for listed in given if isinstance(listed, list | tuple) for each in listed]
         carrier = next((each for each in given if isinstance(each, MaskCarrier)), None)
         raise _refusal("a model" if carrier is None else carrier.model, getattr(function, "__name__", str(function)))
 

@@ -1,6 +1,7 @@
 """The mask function that transformers calls once per forward and kind of layer."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,7 +17,11 @@ from headstock.masks.given import Given
 from headstock.masks.predicate import Conjunction, Disjunction, Pattern
 from headstock.masks.tracing import is_known, is_readable
 
-__all__ = ["mask_function"]
+__all__ = ["TENSORS", "mask_function"]
+
+#: Models that compute with their mask before they hand it on: doge hides more keys in it, deepseek_v4 adds columns, of
+#: numbers, for the keys that its compressor makes.
+TENSORS: Mapping[str, Literal["additive", "dense"]] = {"deepseek_v4": "additive", "doge": "dense"}
 
 
 def mask_function(
@@ -30,12 +35,14 @@ def mask_function(
     *,
     config: Any = None,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
     **_options: Any,
-) -> MaskCarrier:
+) -> MaskCarrier | Tensor:
     """The mask of one forward, for headstock's attention functions.
 
-    Never None: what a model means by no mask is not left to be guessed. No tensor of all pairs is made. The other
-    keywords of transformers say when a mask may be left out, and how to make a tensor of it.
+    Never None: what a model means by no mask is not left to be guessed. No tensor of all pairs is made, but for the
+    models of `TENSORS`, which compute with their mask. The other keywords of transformers say when a mask may be left
+    out.
 
     Args:
         batch_size: number of batch rows.
@@ -48,6 +55,7 @@ def mask_function(
             here before, which is returned as it is.
         config: whose mask it is.
         device: where the mask lies.
+        dtype: of a mask that is to be added, where the model needs one.
 
     Raises:
         InvalidShape: the padding has other dimensions, or the mask made before is of another extent.
@@ -65,6 +73,8 @@ def mask_function(
         model=str(getattr(config, "model_type", "a model")),
         may_be_sliced=hasattr(config, "index_topk"),
     )
+    if carrier.model in TENSORS:
+        return carrier.tensor(TENSORS[carrier.model], dtype)
     if isinstance(q_offset, Tensor) and q_length == 1:
         # A step of decoding from a static cache, which transformers compiles: the offset changes in every step.
         return carrier.made_dense(_heads(config))

@@ -114,13 +114,12 @@ def _sort(term: Any, parts: _Parts) -> bool:
     if isinstance(term, Term) and term.op == "all":
         return True
     if isinstance(term, Term) and term.op in {"le", "eq"}:
-        bound = bound_of(term)
-        if bound is not None and term.op == "le":
-            _enter(bound.band, bound.positions, parts)
+        if _alike(term, parts) if term.op == "eq" else _counted(term, parts):
             return True
-        if term.op == "le":
-            return _counted(term, parts)
-        return _alike(term, parts)
+        bound = bound_of(term)
+        if bound is not None:
+            _enter(bound.band, bound.positions, parts)
+        return bound is not None
     other = _kept(term) if isinstance(term, Term) and term.op == "read" else None
     other = _mask(term) if isinstance(term, Term) and term.op in {"or", "not"} else other
     if other is None:

@@ -1,0 +1,31 @@
+"""Which layers a model calls transformers' attention interface for."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["counted"]
+
+
+@contextmanager
+def counted() -> Iterator[Counter[int]]:
+    """How often each module, by `id`, called the attention function that it was given, whichever it was."""
+    from transformers.modeling_utils import AttentionInterface
+
+    original, calls = AttentionInterface.get_interface, Counter[int]()
+
+    def noting(self: Any, implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        function = original(self, implementation, default)
+
+        def noted(module: Any, *arguments: Any, **keywords: Any) -> Any:
+            calls[id(module)] += 1
+            return function(module, *arguments, **keywords)
+
+        return noted
+
+    AttentionInterface.get_interface = noting
+    try:
+        yield calls
+    finally:
+        AttentionInterface.get_interface = original
