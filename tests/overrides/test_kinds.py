@@ -43,7 +43,7 @@ class Strangers(ModelKind):
 def test_a_kind_of_ones_own_is_all_that_a_strange_model_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(Attending(), Attending())
     with pytest.raises(
-        UnsupportedFeature, match="got Sequential; register a kind of your own in headstock.overrides.KINDS"
+        UnsupportedFeature, match=r"got Sequential; register a kind of your own in headstock.overrides.KINDS"
     ):
         kind_of(model)
     monkeypatch.setattr("headstock.overrides.kinds.KINDS", [*KINDS, Strangers()])

@@ -1,11 +1,12 @@
 import copy
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from headstock.errors import MisplacedScope, UnknownName
+from headstock.errors import MisplacedScope, MissingDependency, UnknownName
 from headstock.integrations.transformers import use_layers
 from headstock.layers import Conv1D, RMSNorm
 from headstock.overrides import apply, inspect, reset
@@ -254,6 +255,12 @@ def test_the_epsilon_and_the_dtype_are_those_of_the_layer() -> None:
 def test_a_kind_that_there_is_not_is_refused() -> None:
     with pytest.raises(UnknownName, match="a kind of layers must be one of 'conv1d', 'norms', 'rotary', got 'norm'"):
         use_layers(nn.Sequential(), "norm")
+
+
+def test_without_transformers_there_is_nothing_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependency, match="the package transformers must be installed"):
+        use_layers(nn.Sequential())
 
 
 def test_overrides_and_layers_lie_over_each_other() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from headstock.errors import HeadstockError, UnknownName
 from headstock.integrations.transformers.comparing import norm_difference, rotary_difference
+from headstock.integrations.transformers.package import transformers_package
 from headstock.layers import Conv1D, RMSNorm
 from headstock.overrides.applying import Change, Handle
 from headstock.overrides.replacing import hooks_of, norm_of, share
@@ -86,6 +87,7 @@ def use_layers(model: nn.Module, *kinds: str) -> LayersHandle:
 
     Raises:
         UnknownName: there is no such kind.
+        MissingDependency: transformers is not installed, or too old.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaModel
@@ -100,6 +102,7 @@ def use_layers(model: nn.Module, *kinds: str) -> LayersHandle:
         >>> type(model.norm).__name__
         'LlamaRMSNorm'
     """
+    transformers_package()
     for kind in kinds:
         if kind not in LAYER_KINDS:
             raise UnknownName(unknown_name("a kind of layers", kind, LAYER_KINDS))
