@@ -16,7 +16,7 @@ from headstock.attention.auto.model import Profile
 __all__ = ["CPU", "CUDA"]
 
 _EAGER: Final = Cost(
-    launch=300.0, products=40_000.0, scores=6000.0, copied=1200.0, mask=32_000.0, making=300.0, made=5000.0
+    launch=330.0, products=40_000.0, scores=8000.0, copied=1200.0, mask=32_000.0, making=300.0, made=5000.0
 )
 _CPU_ROWS: Final = {
     "sdpa": Cost(launch=80.0, products=36_000.0, traffic=50.0, copied=30.0, mask=115.0, making=380.0, made=1900.0),
@@ -27,7 +27,7 @@ _CPU_ROWS: Final = {
         launch=320.0, products=64_000.0, scores=8400.0, traffic=1350.0, copied=1100.0, mask=2500.0, making=660.0
     ),
     "sdpa unfused": Cost(
-        launch=210.0, products=2000.0, scores=22_000.0, traffic=50.0, copied=16.0, making=380.0, made=2000.0
+        launch=190.0, products=2000.0, scores=18_000.0, traffic=50.0, copied=16.0, making=380.0, made=2000.0
     ),
     "sdpa unfused training": Cost(
         launch=550.0, products=15_000.0, scores=22_000.0, traffic=900.0, mask=10_000.0, making=400.0, made=5000.0

@@ -57,7 +57,8 @@ def judged(asked: Asked) -> Verdict:
     candidates, refused = ranking_of(interface, profile, situation, request, figures, masked=masked)
     able: list[Candidate] = []
     for each in candidates:
-        reasons = () if each.is_sure else tuple(objections(each, situation, request, prepared))
+        is_named = named is not None and named.name == each.chosen.name  # whose mask is not made only to tell
+        reasons = () if each.is_sure or is_named else tuple(objections(each, situation, request, prepared))
         if reasons:
             refused[each.chosen.name] = reasons
         else:

@@ -15,7 +15,13 @@ from headstock.attention.situation import Situation
 
 __all__ = ["Profile", "compiles_first", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
 
-_BLOCKS: Final = frozenset({"block_mask", "causal_or_blocks", "plan", "varlen", "window"})
+_BLOCKS: Final = frozenset(
+    {
+        *("block_mask", "block_mask_or_tiles", "causal_or_blocks", "plan", "varlen", "varlen_parts", "window"),
+        *("flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"),
+    }
+)
+"""Representations by which only the blocks that hold something are computed."""
 _CAUSAL: Final = _BLOCKS | {"causal_or_dense", "sdpa"}
 UNFUSED: Final = "unfused"
 PLAIN: Final = "plain"
