@@ -181,10 +181,12 @@ def _beside(part: Varlen, device: torch.device) -> Varlen:
     """The part where the tokens are: a mask may have been prepared elsewhere."""
     if part.cu_seqlens_q.device == device:
         return part
-    tensors: dict[str, Any] = {
-        name: each.to(device) for name, each in part._asdict().items() if isinstance(each, Tensor)
-    }
-    return part._replace(**tensors)
+    return part._replace(
+        cu_seqlens_q=part.cu_seqlens_q.to(device),
+        cu_seqlens_k=part.cu_seqlens_k.to(device),
+        q_indices=None if part.q_indices is None else part.q_indices.to(device),
+        kv_indices=None if part.kv_indices is None else part.kv_indices.to(device),
+    )
 
 
 def _all_of(operands: Operands) -> Varlen:
