@@ -14,6 +14,7 @@ from headstock.masks import (
     prepare,
     to_additive,
     to_block_mask,
+    to_block_mask_or_tiles,
     to_causal_or_blocks,
     to_causal_or_dense,
     to_dense,
@@ -55,6 +56,9 @@ def bytes_of(prepared: PreparedMask | None, representation: str | None, dtype: t
     if function is to_causal_or_blocks:
         blocks, _, values = prepared.causal_or_blocks(dtype)
         return _total((*(blocks or ()), values))
+    if function is to_block_mask_or_tiles:
+        block_mask, tiles, values = prepared.lower("block_mask_or_tiles", dtype=dtype)
+        return _total((*(tiles or ()), *(() if block_mask is None else block_mask.as_tuple()), values))
     if function is to_causal_or_dense and prepared.without_tensor() is not None:
         return 0
     if function not in (to_additive, to_causal_or_dense, to_dense, to_dense_or_additive):

@@ -1,5 +1,6 @@
 """flex_attention on the CPU: equal to its definition in float64, compiled once for all lengths, masks and numbers."""
 
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from torch.nn.attention.flex_attention import create_block_mask
 
 from headstock import attend
 from headstock.attention import alibi, alibi_slopes
-from headstock.attention.flex import flex_attention_core
+from headstock.attention.contract import contract_of
+from headstock.attention.flex import flex_attention, flex_attention_core
+from headstock.attention.request import Request
+from headstock.attention.situation import Situation
 from headstock.errors import UnsupportedFeature
 from headstock.masks import BlockMaskOrTiles, Mask, bidirectional, causal, documents, sliding_window
 from tests.support.flex import assert_is_attention, graphs
@@ -182,6 +186,32 @@ def test_the_core_refuses_what_the_table_would() -> None:
         flex_attention_core(*operands, scaling=1.0, dropout=0.1)
     with pytest.raises(UnsupportedFeature, match="must be called without the log-sum-exp, which torch gives on CUDA"):
         flex_attention_core(*operands, BlockMaskOrTiles(None, None), scaling=1.0, log_sum_exp=True)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "packages", "reason"),
+    [
+        ((512, 64), ("triton",), r"takes head sizes up to 256 on cuda \(got 512 and 64\)"),
+        ((64, 300), ("triton",), r"takes head sizes up to 256 on cuda \(got 64 and 300\)"),
+        ((64, 64), (), "needs triton on cuda"),
+    ],
+)
+def test_what_it_cannot_do_on_a_cuda_device_is_known_before(
+    sizes: tuple[int, int], packages: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in packages else None)
+    situation = Situation(torch.device("cuda"), torch.bfloat16, 1, 4, 2, 3, 3, *sizes, needs_gradient=True)
+    further = contract_of(flex_attention).limits.further
+    assert further is not None
+    assert [re.fullmatch(reason, each) is not None for each in further(situation, Request(1.0))] == [True]
+
+
+def test_on_a_cuda_device_gradients_and_the_log_sum_exp_are_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    situation = Situation(torch.device("cuda"), torch.bfloat16, 1, 4, 2, 3, 3, 8, 256, needs_gradient=True)
+    request = Request(1.0, log_sum_exp=True, sinks=torch.randn(4, requires_grad=True))
+    assert list(contract_of(flex_attention).limits.reasons_against(situation, request)) == []
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

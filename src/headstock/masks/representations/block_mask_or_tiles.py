@@ -39,7 +39,8 @@ def to_block_mask_or_tiles(
 
 
 def _blocks_of(lowering: Lowering) -> BlockMaskOrTiles:
-    known = lowering.without_tensor()
+    # Not asked in a graph, which would be made anew for the lengths that a window covers.
+    known = None if torch.compiler.is_compiling() else lowering.without_tensor()
     if known is not None and not known.is_causal:
         return BlockMaskOrTiles(None, None)
     if lowering.device is None or lowering.device.type == "cpu":
