@@ -24,6 +24,7 @@ from headstock.attention.contract import (
 from headstock.attention.eager import eager_attention
 from headstock.attention.entry import check_attention
 from headstock.attention.explain import Explanation, explain
+from headstock.attention.flash import active_flash_implementation, load_flash_kernel
 from headstock.attention.front import attend
 from headstock.attention.layer import call_attention
 from headstock.attention.merge import merge
@@ -31,6 +32,7 @@ from headstock.attention.packed import PackedOutput, attend_packed
 from headstock.attention.paged import Pages, attend_paged
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
+from headstock.attention.varlen import varlen_attention
 from headstock.attention.words import FEATURES
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "PackedOutput",
     "Pages",
     "ScoreBias",
+    "active_flash_implementation",
     "alibi",
     "alibi_slopes",
     "attend",
@@ -63,8 +66,10 @@ __all__ = [
     "contract_of",
     "eager_attention",
     "explain",
+    "load_flash_kernel",
     "merge",
     "relative_buckets",
     "relative_table",
     "sdpa_attention",
+    "varlen_attention",
 ]
