@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from headstock.errors import InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidShape, MisplacedScope, UnsupportedFeature
 from headstock.integrations.transformers.turning import layers_of, rotary_for, rotary_module, said, turn
 from headstock.overrides import apply
 from headstock.rope.embedding import RotaryEmbedding
@@ -27,18 +27,18 @@ def rotary(head_dim: int = 8) -> RotaryEmbedding:
 def turned(**keywords: Any) -> Any:
     layer = nn.Identity()
     ROPE_SETTINGS.lay(layer, "a", RopeSetting(rotary=rotary(), key="a"))
-    return turn(layer, ("x",), keywords)
+    return turn(layer, keywords)
 
 
 POSITIONS, GIVEN = torch.arange(5)[None], (torch.zeros(1, 5, 8), torch.zeros(1, 5, 8))
 
 
 def test_embeddings_are_replaced_and_nothing_else() -> None:
-    arguments, keywords = turned(position_embeddings=GIVEN, position_ids=POSITIONS, other=3)
-    assert (arguments, keywords["other"], keywords["position_ids"] is POSITIONS) == (("x",), 3, True)
+    keywords = turned(position_embeddings=GIVEN, position_ids=POSITIONS, other=3)
+    assert (keywords["other"], keywords["position_ids"] is POSITIONS) == (3, True)
     for got, expected in zip(keywords["position_embeddings"], rotary()(torch.empty(0), POSITIONS), strict=True):
         assert torch.equal(got, expected)
-    assert turn(nn.Identity(), (), {}) is None
+    assert turn(nn.Identity(), {"other": 3}) == {"other": 3}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,24 @@ def test_a_model_whose_embeddings_are_laid_out_otherwise_is_refused(kind: str, t
         UnsupportedFeature, match=rf"must be what headstock makes of the model's own parameters .*{text}"
     ):
         apply(under(kind), in_layers("layers.0", rope={"rope_type": "default"}))
+
+
+def test_a_layer_with_a_forward_of_its_own_is_refused_and_one_that_was_given_one_since_is_not_undone() -> None:
+    model, chosen = under("llama"), in_layers("layers.0", rope={"rope_type": "linear", "factor": 2.0})
+    layer = model.model.layers[0]
+    with apply(model, chosen), apply(model, chosen):  # its own is ours
+        assert "forward" in vars(layer)
+    assert "forward" not in vars(layer)
+    layer.forward = layer.forward
+    with pytest.raises(
+        UnsupportedFeature, match="must have the forward of its class to be given other RoPE parameters"
+    ):
+        apply(model, chosen)
+    del layer.forward
+    handle = apply(model, chosen)
+    layer.forward = type(layer).forward.__get__(layer)
+    with pytest.raises(MisplacedScope, match="the forward of an overridden LlamaDecoderLayer must be as the override"):
+        handle.undo()
 
 
 def test_a_layer_without_a_rotary_module_above_it_is_refused() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+from headstock.attention.settings import ATTENTION_SETTINGS
 from headstock.errors import UnsupportedFeature
 from headstock.integrations.transformers import checkpointing, turning
 from headstock.integrations.transformers.architectures import uses_attention_interface
 from headstock.integrations.transformers.naming import IMPLEMENTATIONS
 from headstock.overrides.contract import ModelKind, Modules, Said
-from headstock.registry.settings import Settings
 from headstock.rope.embedding import RotaryEmbedding
 
 __all__ = ["TransformersModels", "attention_modules"]
@@ -82,16 +82,18 @@ class TransformersModels(ModelKind):
     def settled(self, field: str, module: nn.Module) -> None:
         """Hook the module, or switch it, while something is set for it."""
         if field == "attention":
-            hooked(module, _refuse_another, wanted=bool(_settings(field).layers(module)))
+            _hook(module, wanted=bool(ATTENTION_SETTINGS.layers(module)))
         elif field == "rope":
-            hooked(module, turning.turn, wanted=bool(_settings(field).layers(module)), with_kwargs=True)
+            turning.switch(module)
         else:
             checkpointing.switch(module)
 
     def check_taken(self, field: str, module: nn.Module) -> None:
-        """Refuse where checkpointing was switched by other means."""
+        """Refuse where checkpointing or the forward was changed by other means."""
         if field == "checkpoint":
             checkpointing.check(module)
+        if field == "rope":
+            turning.check(module)
 
     def attention_said(self, module: nn.Module) -> Said:
         """What the configuration names."""
@@ -134,14 +136,13 @@ def implementation_of(module: nn.Module) -> str:
     return "eager" if name is None else str(name)
 
 
-def hooked(module: nn.Module, hook: Callable[..., Any], *, wanted: bool, with_kwargs: bool = False) -> None:
-    """See to it that a forward pre-hook is registered once, or not at all."""
-    present = [key for key, each in module._forward_pre_hooks.items() if each is hook]
+def _hook(module: nn.Module, *, wanted: bool) -> None:
+    """See to it that the hook below is registered once, or not at all."""
+    present = [key for key, each in module._forward_pre_hooks.items() if each is _refuse_another]
     if wanted and not present:
-        module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+        module.register_forward_pre_hook(_refuse_another)
     for key in [] if wanted else present:
         del module._forward_pre_hooks[key]
-        module._forward_pre_hooks_with_kwargs.pop(key, None)
 
 
 def _refuse_another(module: nn.Module, _arguments: Any) -> None:
@@ -168,9 +169,3 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for each in code.co_consts:
         if isinstance(each, CodeType):
             yield from _codes(each)
-
-
-def _settings(field: str) -> Settings[Any]:
-    from headstock.overrides.contract import FIELDS
-
-    return FIELDS[field]

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
 
-from headstock.errors import InvalidShape, UnsupportedFeature
+from headstock.errors import InvalidShape, MisplacedScope, UnsupportedFeature
 from headstock.integrations.transformers.checkpointing import layers_of as checkpointing_layers
 from headstock.integrations.transformers.comparing import rotary_difference
 from headstock.overrides.contract import Said
@@ -15,7 +16,7 @@ from headstock.rope.embedding import RotaryEmbedding
 from headstock.rope.parameters import RopeParameters
 from headstock.rope.settings import ROPE_SETTINGS
 
-__all__ = ["layers_of", "rotary_for", "rotary_module", "said", "turn"]
+__all__ = ["check", "layers_of", "rotary_for", "rotary_module", "said", "switch", "turn"]
 
 _EMBEDDINGS, _POSITIONS = "position_embeddings", "position_ids"
 
@@ -34,8 +35,14 @@ def rotary_for(model: nn.Module, layer: nn.Module, given: Mapping[str, Any]) -> 
 
     Raises:
         InvalidConfig, UnknownName: the parameters are none.
-        UnsupportedFeature: the model has no rotary module whose embeddings are laid out as headstock's.
+        UnsupportedFeature: the model has no rotary module whose embeddings are laid out as headstock's, or the layer a
+            forward of its own.
     """
+    if "forward" in layer.__dict__ and not _turns(layer):
+        raise UnsupportedFeature(
+            "a layer must have the forward of its class to be given other RoPE parameters, got a "
+            f"{type(layer).__name__} with one of its own; take it off first"
+        )
     rotary = rotary_module(model, layer)
     if rotary is None:
         raise UnsupportedFeature(
@@ -63,8 +70,40 @@ def rotary_module(model: nn.Module, layer: nn.Module) -> nn.Module | None:
     return None
 
 
-def turn(layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-    """A hook of overridden layers: other position embeddings for the same positions.
+def switch(layer: nn.Module) -> None:
+    """Let the layer's forward turn, or not, as is set for it.
+
+    A forward of the instance's own and not a hook: compiled code notices the one and not the other (torch 2.13).
+    """
+    if ROPE_SETTINGS.layers(layer):
+        layer.__dict__["forward"] = MethodType(_turned_forward, layer)
+    elif _turns(layer):
+        del layer.__dict__["forward"]
+
+
+def check(layer: nn.Module) -> None:
+    """Refuse where somebody else has replaced the layer's forward since.
+
+    Raises:
+        MisplacedScope: somebody did.
+    """
+    if not _turns(layer):
+        raise MisplacedScope(
+            f"the forward of an overridden {type(layer).__name__} must be as the override left it to be restored, got "
+            f"{layer.__dict__.get('forward')!r}, set since; headstock.overrides.reset(model) takes everything off"
+        )
+
+
+def _turns(layer: nn.Module) -> bool:
+    return getattr(layer.__dict__.get("forward"), "__func__", None) is _turned_forward
+
+
+def _turned_forward(layer: nn.Module, *arguments: Any, **keywords: Any) -> Any:
+    return type(layer).forward(layer, *arguments, **turn(layer, keywords))
+
+
+def turn(layer: nn.Module, keywords: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of an overridden layer with other position embeddings for the same positions.
 
     Raises:
         UnsupportedFeature: the layer is not given cosines, sines and positions by name.
@@ -72,7 +111,7 @@ def turn(layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any])
     """
     setting = ROPE_SETTINGS.of(layer)
     if setting is None:
-        return None
+        return keywords
     given, positions = keywords.get(_EMBEDDINGS), keywords.get(_POSITIONS)
     pair = given if isinstance(given, tuple | list) and all(isinstance(each, Tensor) for each in given) else ()
     if len(pair) != 2 or not isinstance(positions, Tensor):
@@ -88,7 +127,7 @@ def turn(layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any])
             f"other position embeddings of {type(layer).__name__} must be as wide as the model's, {pair[0].shape[-1]} "
             f"channels, got {cos.shape[-1]}"
         )
-    return arguments, {**keywords, _EMBEDDINGS: (cos, sin)}
+    return {**keywords, _EMBEDDINGS: (cos, sin)}
 
 
 def said(model: nn.Module, layer: nn.Module) -> Said:
