@@ -182,7 +182,8 @@ def _run_of(
             return forward()
 
     def and_back() -> Tensor:
-        return torch.autograd.grad(forward(), operands, gradient)[0]
+        found: Tensor = torch.autograd.grad(forward(), operands, gradient)[0]
+        return found
 
     return and_back if call.training else without_gradients
 

@@ -51,12 +51,19 @@ def test_what_exceeds_a_limit_is_a_reason(limits: dict[str, Any], changes: dict[
 
 
 def test_a_cuda_device_must_have_the_compute_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
     cuda = CALL._replace(device=torch.device("cuda"))
     assert list(Limits(compute_capability=(9, 0)).reasons_against(cuda, REQUEST)) == [
         "needs compute capability 9.0 (this device has 8.0)"
     ]
     assert list(Limits(compute_capability=(8, 0)).reasons_against(cuda, REQUEST)) == []
+
+
+def test_a_cuda_device_of_another_machine_has_no_capability_to_compare() -> None:
+    if not torch.cuda.is_available():
+        cuda = CALL._replace(device=torch.device("cuda"))
+        assert list(Limits(compute_capability=(9, 0)).reasons_against(cuda, REQUEST)) == []
 
 
 def test_further_reasons_follow() -> None:

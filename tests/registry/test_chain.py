@@ -319,3 +319,47 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
+
+
+def test_what_is_derived_is_kept_until_an_entry_changes() -> None:
+    table: Registry[Any] = Registry("function", builtins={"a": max})
+    model, other = Overlay(table), Overlay(table)
+    model["b"] = min
+    layer = Overlay(model)
+    model.derived()["kept"] = 1
+    assert layer.derived() is model.derived()  # a link that holds nothing finds what its parent finds
+    assert other.derived() is table.derived() is not model.derived()
+    layer["c"] = min
+    assert layer.derived() == {}
+    assert model.derived() == {"kept": 1}
+    table.register("d", max)
+    assert model.derived() == layer.derived() == {}
+
+
+def test_what_is_derived_in_a_scope_ends_with_it() -> None:
+    model: Overlay[Any] = Overlay(Registry("function", builtins={"a": max}))
+    other: Overlay[Any] = Overlay(model.parent)
+    model.derived()["outside"] = 1
+    with model.override(a=min):
+        assert model.derived() == {}
+        model.derived()["inside"] = 1
+        assert model.derived() == {"inside": 1}
+        assert other.derived() is other.parent.derived()
+        with model.override(a=sum):
+            assert model.derived() == {}
+        model["b"] = min
+        assert model.derived() == {}
+    assert "inside" not in model.derived()
+
+
+def test_a_copy_derives_for_itself() -> None:
+    model: Overlay[Any] = Overlay(Registry("function", builtins={"a": max}), {"b": min})
+    model.derived()["kept"] = 1
+    assert deepcopy(model).derived() == model.copy().derived() == {}
+
+
+def test_names_are_those_of_what_is_loaded() -> None:
+    model: Overlay[Any] = Overlay(Registry("function", builtins={"a": max}), {"b": min})
+    assert model.names() == ["a", "b"]
+    with model.override(c=max):
+        assert model.names() == ["a", "b", "c"]

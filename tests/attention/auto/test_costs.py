@@ -8,6 +8,8 @@ from headstock.attention import AttentionInterface, Cost
 from headstock.attention.auto.costs import Terms, predicted, scaled_by
 from headstock.errors import InvalidComponent, InvalidConfig
 from headstock.registry import declare
+from tests.support.attention_functions import additive
+from tests.support.auto import function_like
 
 NUMBERS = st.lists(st.floats(0.0, 1e6), min_size=len(Terms._fields), max_size=len(Terms._fields))
 
@@ -40,4 +42,4 @@ def test_what_is_no_time_is_refused(value: object) -> None:
 def test_a_declared_cost_must_be_one() -> None:
     interface = AttentionInterface()
     with pytest.raises(InvalidComponent, match=r"the cost of attention function 'mine' must be a Cost, got 3\.0; make"):
-        interface["mine"] = declare(lambda module, query, key, value, mask, **keywords: None, cost=3.0)
+        interface["mine"] = declare(function_like(additive), cost=3.0)

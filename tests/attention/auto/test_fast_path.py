@@ -39,7 +39,7 @@ def test_on_cpus_torch_agrees(
     # A stride of a dimension of size 1 says nothing.
     taken = torch._fused_sdp_choice(query, key, value, given_mask, dropout, False, scale=None, enable_gqa=True)
     if not (strided and head_dim == 1):
-        assert (told.taken is not None) == (taken == int(SDPBackend.FLASH_ATTENTION))
+        assert (told.taken is not None) == (taken == SDPBackend.FLASH_ATTENTION.value)
 
 
 def test_it_is_told_which_and_why_not() -> None:
