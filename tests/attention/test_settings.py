@@ -132,6 +132,15 @@ def test_a_replacing_mask_may_not_show_keys_that_a_cache_has_dropped(offset: Any
     assert narrow.geometry is prepared.geometry
 
 
+def test_a_first_key_that_cannot_be_read_is_taken_for_a_dropped_one() -> None:
+    query, key = drawn(queries=1)
+    prepared = prepare(causal(), Geometry(2, 1, 5, q_offset=7, kv_offset=torch.tensor(3, device="meta")))
+    with pytest.raises(
+        UnsupportedFeature, match="over a cache whose first key cannot be read here; use a cache that keeps"
+    ):
+        LayerSettings(mask=causal(), replaces_mask=True).masked(prepared, query, key)
+
+
 class Attending(nn.Module):
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         settings = settings_for(self)

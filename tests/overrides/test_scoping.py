@@ -1,6 +1,8 @@
 import asyncio
 import copy
 import threading
+import time
+import timeit
 from typing import Any
 
 import pytest
@@ -206,7 +208,7 @@ def test_compiled_models_see_everything_that_is_applied_and_the_blocks_around_th
 
 
 def test_looking_a_setting_up_takes_less_than_a_microsecond_where_there_is_none() -> None:
-    import timeit
-
-    attention = tiny().layers[0].self_attn
-    assert min(timeit.repeat(lambda: settings_for(attention), number=10_000, repeat=7)) / 10_000 < 1e-6
+    attention, count = tiny().layers[0].self_attn, 10_000
+    # The processor's time of this process, which neighbours do not take: 0.3 microseconds, with the loop's own.
+    took = timeit.repeat(lambda: settings_for(attention), timer=time.process_time, number=count, repeat=7)
+    assert min(took) / count < 1e-6
