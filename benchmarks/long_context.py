@@ -1,7 +1,7 @@
 """Long inputs through a model of transformers with a window, headstock's attention against its own sdpa.
 
-Two layers of Mistral: hidden 512, intermediate 1,024, 8 heads over 2, window 512, float32; the whole forward, and a training step. Each run
-has a process of its own, so that its peak of memory is its own.
+Two layers of Mistral: hidden 512, intermediate 1,024, 8 heads over 2, window 512, float32; the whole forward, and a
+training step. Each run has a process of its own, so that its peak of memory is its own.
 """
 
 import json

@@ -25,7 +25,9 @@ EXPECTED = {
     "generation": (["transformers"], 2),
     "masks": (["to_dense", "create_block_mask", "dense mask", "one plan"], 0),
     "blocked": (["F.sdpa, causal", "F.sdpa, dense", "F.sdpa", "eight calls", "512 tokens", "dense boolean mask"], 0),
+    "auto": (["sdpa", "F.sdpa, repeated keys"], 0),
     "rotation": (["transformers", "transformers glm", "copy of q and k"], 6),
+    "long_context": (["sdpa", "4 x 256 tokens"], 3),
 }
 
 

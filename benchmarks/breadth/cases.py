@@ -8,6 +8,9 @@ __all__ = ["Case", "cases"]
 Task = Literal["causal", "masked", "seq2seq"]
 
 
+_NAMES = {"GPT2LMHeadModel": "gpt2", "Llama4ForCausalLM": "llama4_text", "LlamaForCausalLM": "llama"}
+
+
 class Case(NamedTuple):
     """One architecture for one task."""
 
@@ -19,8 +22,7 @@ class Case(NamedTuple):
 def cases(tasks: Iterable[Task] = ("causal", "masked", "seq2seq"), kinds: Iterable[str] = ()) -> list[Case]:
     """Every architecture of transformers' automatic classes for `tasks`, or those of `kinds`.
 
-    One model class is taken once, under its first name; speech recognition with an encoder and a decoder counts as
-    sequence-to-sequence where text comes out.
+    One model class is taken once, under its own name where several have it. whisper counts as sequence-to-sequence.
     """
     from transformers.models.auto import modeling_auto as auto
 
@@ -36,6 +38,6 @@ def cases(tasks: Iterable[Task] = ("causal", "masked", "seq2seq"), kinds: Iterab
     found: dict[str, Case] = {}
     for task in tasks:
         for kind, model in tables[task].items():
-            if not wanted or kind in wanted:
+            if (not wanted or kind in wanted) and kind == _NAMES.get(model, kind):
                 found.setdefault(f"{task} {model}", Case(task, kind, model))
     return list(found.values())

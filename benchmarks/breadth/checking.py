@@ -137,11 +137,11 @@ def _seq2seq(model: Any, guide: list[Tensor]) -> list[Tensor]:
             "input_features": torch.randn(2, config.num_mel_bins, frames, generator=torch.Generator().manual_seed(3))
         }
     begun = ids[:, -6:]
-    out = model(**said, decoder_input_ids=begun, use_cache=True)
+    out = model(**said, decoder_input_ids=begun)
     logits = [out.logits]
     for step in range(_STEPS):
         token = (guide[step] if guide else logits[step])[:, -1].argmax(-1, keepdim=True)
-        out = model(**said, decoder_input_ids=token, past_key_values=out.past_key_values, use_cache=True)
+        out = model(**said, decoder_input_ids=token, past_key_values=out.past_key_values)
         logits.append(out.logits)
     return logits
 

@@ -11,12 +11,13 @@ __all__ = ["counted"]
 @contextmanager
 def counted() -> Iterator[Counter[int]]:
     """How often each module, by `id`, called the attention function that it was given, whichever it was."""
-    from transformers.modeling_utils import AttentionInterface
+    from transformers import modeling_utils
 
-    original, calls = AttentionInterface.get_interface, Counter[int]()
+    interface: Any = modeling_utils.AttentionInterface
+    original, calls = interface.get_interface, Counter[int]()
 
     def noting(self: Any, implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
-        function = original(self, implementation, default)
+        function: Callable[..., Any] = original(self, implementation, default)
 
         def noted(module: Any, *arguments: Any, **keywords: Any) -> Any:
             calls[id(module)] += 1
@@ -24,8 +25,8 @@ def counted() -> Iterator[Counter[int]]:
 
         return noted
 
-    AttentionInterface.get_interface = noting
+    interface.get_interface = noting
     try:
         yield calls
     finally:
-        AttentionInterface.get_interface = original
+        interface.get_interface = original

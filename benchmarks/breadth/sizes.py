@@ -65,7 +65,6 @@ _BY_VALUE: list[tuple[Any, str]] = [
         "sliding_window_size index_topk local_attention_window_len attention_window",
     ),
     (0, "pad_token_id"),
-    (True, "use_cache"),
     (2, "eos_token_id decoder_start_token_id cls_token_id sep_token_id mask_token_id"),
     (3, "bos_token_id"),
 ]
@@ -84,6 +83,11 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "xmod": {"default_language": "en_XX"},
     "gemma4_text": {"hidden_size_per_layer_input": 0},
+    "neomme": {"head_dim": 16},
+    "esmc": {"num_key_value_heads": 4},
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "musicgen_decoder": {"num_codebooks": 1},
     "zamba": {"layers_block_type": ["mamba", "hybrid"], "num_hidden_layers": 2},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -98,7 +102,7 @@ def tiny_config(kind: str, task: str, model_class: Any) -> Any:
 
     whole = CONFIG_MAPPING[kind]
     wanted = model_class.config_class
-    config_class = wanted if wanted is not None and not issubclass(whole, wanted) else whole
+    config_class: Any = wanted if wanted is not None and not issubclass(whole, wanted) else whole
     said = _small(config_class)
     return config_class(**said, **({"is_decoder": True} if task == "causal" else {}))
 
@@ -109,6 +113,10 @@ def _small(config_class: Any) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(config_class)} if is_data else set()
     said: dict[str, Any] = {name: value for name, value in _SMALL.items() if name in names}
     for name, sub in (getattr(config_class, "sub_configs", None) or {}).items():
+        if sub.__name__ == "AutoConfig":
+            raise ValueError(
+                f"{name} of {config_class.__name__} is any architecture: no language architecture by itself"
+            )
         if dataclasses.is_dataclass(sub) and name in names:
             said[name] = _small(sub)
     if "kv_lora_rank" in names and "num_key_value_heads" in names:

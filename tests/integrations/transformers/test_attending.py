@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, CompileConfig
 from benchmarks.breadth import cases, check
 from headstock.integrations.transformers import installed
 from headstock.integrations.transformers.masking import mask_function
+from tests.support.llama import SMOLLM2, half_split, prompt, smollm2, smollm2_weights, theirs
 from tests.support.tiny_transformers import tiny
 from tests.support.transformers_attention import batch, difference, twins, with_headstock
 
@@ -164,8 +165,8 @@ def test_compiled_decoding_from_a_static_cache_makes_no_more_graphs_than_sdpa(im
     for name in (implementation, "sdpa"):
         torch._dynamo.reset()
         counters.clear()
-        config = CompileConfig(fullgraph=True, backend="aot_eager", mode=None)
-        config._compile_all_devices = True
+        config: Any = CompileConfig(fullgraph=True, backend="aot_eager")
+        config.mode, config._compile_all_devices = None, True
         model = tiny("llama", name)
         said = {"attention_mask": keep, "max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
         wanted = model.generate(ids, **said)
@@ -178,8 +179,13 @@ def test_one_plan_serves_all_layers_of_a_forward(monkeypatch: pytest.MonkeyPatch
     from headstock.masks import lowering
 
     plans = []
-    original = lowering.plan
-    monkeypatch.setattr(lowering, "plan", lambda *said, **more: plans.append(said) or original(*said, **more))
+    original = vars(lowering)["plan"]
+
+    def noted(*arguments: Any, **keywords: Any) -> Any:
+        plans.append(arguments)
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(lowering, "plan", noted)
     model = tiny("mistral", "headstock:blocked")
     ids, keep = batch()
     with torch.no_grad():
@@ -226,3 +232,16 @@ def test_half_precision_stays_within_its_rounding() -> None:
     assert found.dtype == torch.bfloat16
     # bfloat16 keeps 8 bits, and two layers round some ten times in a row.
     assert difference(found.float()[keep.bool()], wanted[keep.bool()]) <= 10 * 2**-8
+
+
+@pytest.mark.slow
+def test_smollm2_writes_the_same_words_as_with_sdpa() -> None:
+    model = theirs(smollm2(half_split(smollm2_weights())), **SMOLLM2)
+    tokens = prompt("The capital of France is")
+    said: dict[str, Any] = {"attention_mask": torch.ones_like(tokens), "max_new_tokens": 32, "do_sample": False}
+    words = {}
+    for name in ("sdpa", "headstock"):
+        model.set_attn_implementation(name)
+        words[name] = model.generate(tokens, **said)
+    assert torch.equal(words["headstock"], words["sdpa"])
+    assert words["sdpa"].shape[1] > tokens.shape[1]

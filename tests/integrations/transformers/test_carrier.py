@@ -16,6 +16,7 @@ from headstock.masks.patterns.checks import MOST
 
 KEEP = torch.tensor([[1] * 6, [0] * 2 + [1] * 4]).bool()
 ONE = torch.zeros(2, 6).long()
+HEADS = torch.ones(2, 1, 4, 8)
 CPU = torch.device("cpu")
 
 
@@ -57,7 +58,7 @@ COMPUTATIONS: dict[str, Callable[[Any], Any]] = {
     "a property of tensors": lambda mask: mask.T,
     "a function of torch": lambda mask: torch.where(mask, 0.0, -1.0),
     "concatenation": lambda mask: torch.cat([torch.ones(2, 1, 4, 1), mask], -1),
-    "another attention": lambda mask: functional.scaled_dot_product_attention(*torch.ones(3, 2, 1, 4, 8), mask),
+    "another attention": lambda mask: functional.scaled_dot_product_attention(HEADS, HEADS, HEADS, mask),
 }
 
 

@@ -53,8 +53,8 @@ def test_a_tensor_of_four_dimensions_is_honoured(boolean: bool, heads: int) -> N
     mask = torch.randn(2, heads, 4, 6)
     given = (mask > 0) | (torch.arange(6) == 0) if boolean else mask
     found, _ = ATTEND(Layer(), *tensors, given)
-    repeated = (tensors[0], *(each.repeat_interleave(2, 1) for each in tensors[1:]))
-    wanted = functional.scaled_dot_product_attention(*repeated, given)
+    key, value = (each.repeat_interleave(2, 1) for each in tensors[1:])
+    wanted = functional.scaled_dot_product_attention(tensors[0], key, value, given)
     assert (found.transpose(1, 2) - wanted).abs().max() <= LIMIT
 
 

@@ -20,8 +20,12 @@ from headstock.masks.tracing import is_known, is_readable
 __all__ = ["TENSORS", "mask_function"]
 
 #: Models that compute with their mask before they hand it on: doge hides more keys in it, deepseek_v4 adds columns, of
-#: numbers, for the keys that its compressor makes.
-TENSORS: Mapping[str, Literal["additive", "dense"]] = {"deepseek_v4": "additive", "doge": "dense"}
+#: numbers, for the keys that its compressor makes, bigbird_pegasus adds it itself where it looks at blocks.
+TENSORS: Mapping[str, Literal["additive", "dense"]] = {
+    "bigbird_pegasus": "additive",
+    "deepseek_v4": "additive",
+    "doge": "dense",
+}
 
 
 def mask_function(
