@@ -36,14 +36,12 @@ def test_packed_sequences_stay_packed(mask: str | None, kv_lengths: list[int] | 
     lengths = [3, 0, 4]
     starts, kv_starts = (torch.tensor([0, *itertools.accumulate(each)]) for each in (lengths, kv_lengths or lengths))
     query, (key, value) = torch.randn(7, 4, 8), torch.randn(2, sum(kv_lengths or lengths), 2, 8)
-
     options: dict[str, Any] = {"mask": mask, "cu_seqlens_k": None if kv_lengths is None else kv_starts}
     with patched("2.13") as calls:
         found: Any = attend_packed(query, key, value, starts, implementation="mine", interface=TABLE, **options)
         assert len(calls) == 1
-    expected = attend_packed(
-        *(each.double() for each in (query, key, value)), starts, implementation="eager", **options
-    )
+    query, key, value = query.double(), key.double(), value.double()
+    expected = attend_packed(query, key, value, starts, implementation="eager", **options)
     # The stand-in computes in float64 and rounds once, to float32.
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
 
