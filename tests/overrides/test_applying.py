@@ -176,7 +176,7 @@ CHOICES: list[Overrides] = [
 ]
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.lists(st.integers(0, len(CHOICES) - 1), min_size=1, max_size=4), st.randoms())
 def test_handles_undone_in_any_order_leave_what_the_others_make(chosen: list[int], random: Any) -> None:
     model = tiny("mistral", num_hidden_layers=2)

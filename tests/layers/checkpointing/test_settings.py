@@ -59,6 +59,7 @@ def test_a_setting_wins_over_the_switch_and_leaves_it_as_it_is() -> None:
     assert runs(block) == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_sees_the_setting() -> None:
     block, x = Plain(), torch.randn(2, 3, requires_grad=True)
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
