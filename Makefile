@@ -40,6 +40,9 @@ types: $(VENV)/ready-to-develop ## check types, strictly, in the package and the
 bench: $(VENV)/ready-to-develop ## measure, as ratios against transformers in one run
 	@$(BIN)/python -m benchmarks
 
+matrix: $(VENV)/ready-to-develop ## run every attention function in every kind of call, into docs/attention-matrix.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.matrix
+
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""Every implementation in every kind of call: exact or refused."""
