@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from headstock import attend
 from headstock.attention import AttentionInterface, Cost, call_attention
@@ -298,3 +299,15 @@ def test_the_answer_is_that_of_the_entry_that_was_chosen() -> None:
         name = chosen(AttentionInterface(), tensors, mask)
         by_auto, by_name = (attend(*tensors, mask=mask, implementation=each) for each in ("auto", name))
         assert torch.equal(by_auto, by_name)
+
+
+def test_a_transformed_call_goes_to_who_can_be_transformed() -> None:
+    query, key, value = operands((1, 4, 2048, 16))
+    mask = causal() & sliding_window(64)
+    assert chosen(AttentionInterface(), (query, key, value), mask) == "blocked"
+
+    def total(query: Tensor, name: str) -> Tensor:
+        return attend(query, key, value, mask=mask, implementation=name).sum()
+
+    by_auto, by_name = (torch.func.grad(total)(query, name) for name in ("auto", "sdpa"))
+    torch.testing.assert_close(by_auto, by_name)

@@ -13,7 +13,7 @@ from headstock.attention.contract import Contract
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 
-__all__ = ["Profile", "compiles_first", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
+__all__ = ["PLAIN", "Profile", "compiles_first", "label_of", "microseconds", "row_of", "terms_of", "way_of"]
 
 _BLOCKS: Final = frozenset(
     {

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from headstock.attention.auto.figures import Figures
-from headstock.attention.auto.model import Profile, microseconds
+from headstock.attention.auto.model import PLAIN, Profile, label_of, microseconds, way_of
 from headstock.attention.choice import Chosen, reasons_against
 from headstock.attention.contract import AttentionFunction, Contract, contract_of
 from headstock.attention.limits import UNLIMITED
@@ -67,7 +67,11 @@ def ranked(
             continue
         contract = entry.contract
         settled = contract if contract.limits.further is None else _without_further(contract)
-        reasons = (*reasons_against(settled, request, situation, masked=masked), *unknown_keywords(contract, keywords))
+        reasons = (
+            *reasons_against(settled, request, situation, masked=masked),
+            *unknown_keywords(contract, keywords),
+            *_of_blocks(label_of(name, contract), situation, request, figures),
+        )
         if reasons:
             rejected[name] = reasons
             continue
@@ -102,6 +106,14 @@ def unknown_keywords(contract: Contract, keywords: Iterable[str]) -> tuple[str, 
         for keyword in keywords
         if keyword not in contract.named and keyword not in TRANSPORT
     )
+
+
+def _of_blocks(label: str, situation: Situation, request: Request, figures: Figures) -> tuple[str, ...]:
+    """What only some calls of `blocked` refuse: in those that are torch's own kernel it is transformed as that is."""
+    if label != "blocked" or not situation.is_transformed:
+        return ()
+    plain = way_of(label, situation, request, figures).startswith(PLAIN)
+    return () if plain else ("computes no blocks under torch.func or forward-mode differentiation",)
 
 
 def objections(
