@@ -17,7 +17,7 @@ PAGES = {
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-JOURNEYS, MASKS, PARTS = BLOCKS[:3], BLOCKS[3], BLOCKS[4]
+JOURNEYS, (MASKS, CHOICE, TRANSFORMERS, PARTS) = BLOCKS[:3], BLOCKS[3:]
 REGISTRIES: list[tuple[str, str]] = re.findall(r"^\| (`.+?`) \| .+? \| `([\w.]+)` \|$", README, re.MULTILINE)
 TARGETS = sorted(set(re.findall(r"^make (\w+) ", "\n".join(PAGES.values()), re.MULTILINE)))
 
@@ -35,16 +35,27 @@ def in_a_fresh_interpreter(code: str) -> str:
     return done.stdout
 
 
-def test_there_are_three_journeys_a_mask_and_the_parts_of_a_model() -> None:
-    assert len(BLOCKS) == 5
-
-
 def test_the_mask_is_drawn_planned_and_attended_to() -> None:
     check = "expected = attend(query, key, value, mask=mask, implementation='sdpa')\n"
     check += "torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)\n"
     printed = in_a_fresh_interpreter(MASKS + check)
     assert "BlockPlan(1 x 1 x 64 x 64 blocks of 128 x 128" in printed
     assert "none visible" in printed
+
+
+def test_the_choice_is_told() -> None:
+    check = "expected = attend(query, key, value, mask=causal() & sliding_window(128), softcap=30.0, "
+    check += "implementation='eager')\ntorch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)\n"
+    printed = in_a_fresh_interpreter(CHOICE + check).splitlines()
+    assert printed[0].split()[0] == "blocked"
+    assert any(line.split()[0] == "sdpa" and "times slower" in line for line in printed)
+    assert printed[-1] == "sdpa"
+
+
+def test_a_model_of_transformers_is_run_and_overridden() -> None:
+    # transformers itself warns while it is imported.
+    check = TRANSFORMERS.replace("import torch\n", "import torch, warnings\nwarnings.simplefilter('default')\n", 1)
+    assert in_a_fresh_interpreter(check).splitlines() == ["torch.Size([1, 64, 100])"]
 
 
 def test_the_parts_of_a_model_run() -> None:
