@@ -17,7 +17,7 @@ import torch
 from benchmarks.compare import Result, Settings, Target, compared
 from benchmarks.memory import memory
 
-__all__ = ["measured", "model_of", "run"]
+__all__ = ["figures", "measured", "model_of", "run"]
 
 Pass = Literal["forward", "training"]
 THREADS = 2
@@ -30,15 +30,15 @@ _OURS, _THEIRS = "headstock", "sdpa"
 def run(settings: Settings) -> list[Result]:
     """Time and growth of memory at 16,384 tokens, a training step at 8,192, and how 65,536 tokens run."""
     tokens, trained, window = (256, 128, 32) if settings.tiny else (16_384, 8192, WINDOW)
-    pairs = min(settings.pairs, SLOW_PAIRS)
+    pairs, measure = (1, figures) if settings.tiny else (min(settings.pairs, SLOW_PAIRS), measured)
     forward = {name: [] for name in (_OURS, _THEIRS)}
     training = {name: [] for name in (_OURS, _THEIRS)}
     longer = []
     for _ in range(pairs):
         for name in (_OURS, _THEIRS):
-            forward[name].append(measured(name, "forward", tokens, window))
-            training[name].append(measured(name, "training", trained, window))
-        longer.append(measured(_OURS, "forward", 4 * tokens, window))
+            forward[name].append(measure(name, "forward", tokens, window))
+            training[name].append(measure(name, "training", trained, window))
+        longer.append(measure(_OURS, "forward", 4 * tokens, window))
     case = f"Mistral, window {window}, {tokens:,} tokens"
     ours_long, four_times = f"{_OURS}, {4 * tokens:,} tokens", f"4 x {tokens:,} tokens"
     seconds = {name: [each["seconds"] for each in found] for name, found in forward.items()}
@@ -96,19 +96,33 @@ def _pass(model: Any, kind: Pass, tokens: int) -> None:
         model(ids, use_cache=False, logits_to_keep=1)
 
 
-def main(implementation: str, kind: Pass, tokens: int, window: int) -> None:
-    """Print the figures of one run as JSON."""
-    from headstock.integrations.transformers import install
+def figures(implementation: str, kind: Pass, tokens: int, window: int) -> dict[str, float]:
+    """What `measured` reports, of this process."""
+    from headstock.integrations.transformers import install, installed, uninstall
 
+    before_all = installed()
     install()
-    torch.set_num_threads(THREADS)
+    try:
+        return _figures(implementation, kind, tokens, window)
+    finally:
+        if not before_all:
+            uninstall()
+
+
+def _figures(implementation: str, kind: Pass, tokens: int, window: int) -> dict[str, float]:
     model = model_of(implementation, window).train(kind == "training")
     _pass(model, kind, 2 * window)  # loads what is loaded once
     model.zero_grad(set_to_none=True)
     before, started = memory("VmRSS"), time.perf_counter()
     _pass(model, kind, tokens)
     ended = time.perf_counter()
-    print(json.dumps({"seconds": ended - started, "bytes": float(max(memory("VmHWM") - before, 0))}))
+    return {"seconds": ended - started, "bytes": float(max(memory("VmHWM") - before, 1))}
+
+
+def main(implementation: str, kind: Pass, tokens: int, window: int) -> None:
+    """Print the figures of one run as JSON."""
+    torch.set_num_threads(THREADS)
+    print(json.dumps(figures(implementation, kind, tokens, window)))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "musicgen_melody_decoder": {"num_codebooks": 1},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
+    "whisper": {"max_source_positions": 16},
     "xmod": {"default_language": "en_XX"},
     "gemma4_text": {"hidden_size_per_layer_input": 0},
     "neomme": {"head_dim": 16},

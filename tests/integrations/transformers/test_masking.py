@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import StaticCache, masking_utils
 
@@ -34,6 +34,7 @@ def created(name: str, implementation: str, embeds: Any, keep: Any, cache: Any, 
 
 
 @pytest.mark.parametrize("name", CREATE)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(data=st.data())
 def test_entries_are_those_of_transformers_own(name: str, data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 3))
@@ -129,6 +130,7 @@ def test_models_that_compute_with_their_mask_are_given_a_tensor(model: str) -> N
     assert (found.dtype, found.shape) == ({"doge": torch.bool}.get(model, torch.float16), (1, 1, 3, 3))
 
 
+@pytest.mark.slow
 def test_a_plain_function_in_a_graph_is_laid_out_there() -> None:
     def said(offset: int, kv_length: int) -> torch.Tensor:
         found = made(1, 2, kv_length, offset, mask_function=lambda b, h, q, kv: (q + kv) % 2 == 0)

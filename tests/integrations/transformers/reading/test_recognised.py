@@ -125,7 +125,7 @@ def test_a_mask_is_itself() -> None:
     assert mask_of_function(mask) is mask
 
 
-@pytest.mark.parametrize("name", ["window", "chunks", "blocks", "packed window", "padding"])
+@pytest.mark.parametrize("name", ["chunks", "blocks", "packed window"])
 def test_they_are_read_while_a_graph_is_made(name: str) -> None:
     function = READ[name][0]
 
