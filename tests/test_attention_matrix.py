@@ -66,7 +66,9 @@ def test_a_wrong_result_is_no_cell() -> None:
     assert cell(Kind("mask", "mine", lambda place: None), place) == EXACT
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name in {"causal", "gradients", "dropout"}], ids=str)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.name in {"causal", "gradients", "dropout"}], ids=lambda kind: kind.name
+)
 def test_a_wrong_implementation_is_found(kind: Kind) -> None:
     blocked = ALL_ATTENTION_FUNCTIONS["blocked"]
 

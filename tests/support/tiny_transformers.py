@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-__all__ = ["DECODERS", "ENCODERS", "masks_from", "replace_masks", "tiny"]
+__all__ = ["DECODERS", "ENCODERS", "checkpoint_layers", "masks_from", "replace_masks", "tiny"]
 
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -77,3 +77,9 @@ def _noting(function: Any, name: str, called: list[str]) -> Any:
         return function(*args, **keywords)
 
     return noting
+
+
+def checkpoint_layers(model: Any, options: dict[str, Any] | None = None) -> None:
+    """Switch checkpointing on by the name that this version of transformers has for it."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options)

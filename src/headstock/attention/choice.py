@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from headstock.attention.contract import AttentionFunction, Contract, contract_of
-from headstock.attention.limits import UNLIMITED, Limits, missing_packages
+from headstock.attention.limits import READS_PAGES, UNLIMITED, Limits, missing_packages
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
 from headstock.errors import MissingDependency, UnsupportedFeature
@@ -56,7 +56,8 @@ def choose(
     """
     function = interface[name]
     contract = contract_of(function)
-    situation = None if contract.limits is UNLIMITED else situation_of(*operands)._replace(is_named=True)
+    is_unlimited = contract.limits is UNLIMITED or contract.limits is READS_PAGES
+    situation = None if is_unlimited else situation_of(*operands)._replace(is_named=True)
     reasons = reasons_against(contract, request, situation, masked=masked)
     refuse(name, contract, reasons)
     return Chosen(name, function, contract)

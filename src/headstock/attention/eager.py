@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
-from headstock.attention.limits import Limits
+from headstock.attention.limits import READS_PAGES
 from headstock.attention.precision import accumulated, autocast_like_sdpa, without_autocast
 from headstock.attention.words import EMPTY_ROWS, FEATURES
 
@@ -153,6 +153,6 @@ eager = table_form(
     eager_attention,
     mask="dense_or_additive",
     features=(*FEATURES, EMPTY_ROWS),
-    limits=Limits(paged=True),
+    limits=READS_PAGES,
 )
 """The table's form of `eager_attention`."""

@@ -12,7 +12,7 @@ from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.errors import InvalidConfig
 
-__all__ = ["UNLIMITED", "Limits", "missing_packages"]
+__all__ = ["READS_PAGES", "UNLIMITED", "Limits", "missing_packages"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,9 @@ class Limits:
 
 UNLIMITED = Limits()
 """What a function is taken to have that declares no limits."""
+
+READS_PAGES = Limits(paged=True)
+"""The same of a function that reads pages too."""
 
 _FOUND: dict[str, bool] = {}
 

@@ -39,6 +39,11 @@ class Given(Pattern):
         """`entries`."""
         return (self.entries,)
 
+    @property
+    def tells_apart(self) -> tuple[bool, bool]:
+        """Where there are entries for more than one."""
+        return self.entries.shape[0] > 1, self.entries.shape[1] > 1
+
     def check(self, geometry: Geometry) -> None:
         """Refuse any other geometry: the entries are relative to theirs."""
         if geometry is not self.geometry and geometry != self.geometry:

@@ -70,6 +70,11 @@ class Pattern(Node):
         """Whether the pattern says the same of all queries, heads and batch rows."""
         return False
 
+    @property
+    def tells_apart(self) -> tuple[bool, bool]:
+        """Whether it may say different things of batch rows, and of heads, where only its entries can tell."""
+        return True, True
+
     def judge(self, batch_idx: Any, head_idx: Any, q_idx: Any, kv_idx: Any) -> Any:
         """What the pattern says of boxes of indices, to be overridden where a call says less than it could.
 

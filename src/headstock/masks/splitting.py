@@ -69,8 +69,8 @@ def _tails(whole: _Ranges, band: Band) -> list[tuple[_Ranges, KernelWindow]]:
     if band.lower is None:
         return [(_Ranges(first, q_last, k_first, k_last), everything)]
     last = torch.minimum(q_last, k_last - band.lower)
-    # Kernels read a left side alone otherwise where queries far outnumber keys (`windows.py`): there, those that see all
-    # of the keys get a call without a window.
+    # Kernels read a left side alone otherwise where queries far outnumber keys (`windows.py`): there, those that see
+    # all of the keys get a call without a window.
     crowded = last - first > k_last - torch.maximum(k_first, first + band.lower) + 1
     all_seen = torch.where(crowded, torch.minimum(last, k_first - band.lower), first - 1)
     tails = [(_Ranges(first, all_seen, k_first, k_last), everything)]

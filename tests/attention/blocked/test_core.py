@@ -122,3 +122,14 @@ def test_a_call_on_the_meta_device_has_the_shapes_of_one_with_data() -> None:
         output = attend(query, key, value, mask=mask, softcap=3.0, implementation="blocked")
         assert (output.shape, output.device.type) == (query.shape, "meta")
         assert torch.autograd.grad(output.sum(), query)[0].shape == query.shape
+
+
+@pytest.mark.parametrize("mask", [None, "causal"])
+def test_a_plan_that_was_made_for_inference_does_not_serve_training(mask: str | None) -> None:
+    leaves = [each.requires_grad_() for each in torch.randn(3, 1, 2, 77, 8, dtype=torch.float64)]
+    with torch.inference_mode():
+        expected = attend(*leaves, mask=mask, softcap=2.0, implementation="blocked")
+    output = attend(*leaves, mask=mask, softcap=2.0, implementation="blocked")
+    torch.testing.assert_close(output, expected.clone())
+    wanted = torch.autograd.grad(attend(*leaves, mask=mask, softcap=2.0, implementation="eager").sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad(output.sum(), leaves), wanted)

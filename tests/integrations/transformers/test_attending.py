@@ -13,7 +13,7 @@ from benchmarks.breadth import cases, check
 from headstock.integrations.transformers import installed
 from headstock.integrations.transformers.masking import mask_function
 from tests.support.llama import SMOLLM2, half_split, prompt, smollm2, smollm2_weights, theirs
-from tests.support.tiny_transformers import tiny
+from tests.support.tiny_transformers import checkpoint_layers, tiny
 from tests.support.transformers_attention import batch, difference, twins, with_headstock
 
 # Two layers of width 32 in float32: some hundred roundings of 6e-8 each; the project promises 1e-4.
@@ -126,7 +126,7 @@ def test_checkpointed_layers_have_the_same_gradients(reentrant: bool) -> None:
     model = tiny("mistral", "headstock:blocked").train()
     ids, keep = batch()
     wanted = gradients(model, ids, keep)
-    model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    checkpoint_layers(model, {"use_reentrant": reentrant})
     found = gradients(model, ids, keep)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 

@@ -11,6 +11,7 @@ from headstock.layers.checkpointing import Checkpoint
 from headstock.overrides import apply
 from headstock.registry.settings import Settings
 from tests.support.overrides import overrides
+from tests.support.tiny_transformers import checkpoint_layers
 from tests.support.transformers_overrides import under
 
 
@@ -53,7 +54,7 @@ def test_the_layers_are_transformers_own() -> None:
     model = under("llama", "eager")
     assert list(layers_of(model)) == ["model.layers.0", "model.layers.1"]
     assert said(model.model.layers[0]).text == "off"
-    model.activation_checkpointing_enable()
+    checkpoint_layers(model)
     assert "checkpoint" in said(model.model.layers[0]).text
     with apply(model, overrides(checkpoint="off")):
         assert "checkpoint" in said(model.model.layers[0]).text  # without the override

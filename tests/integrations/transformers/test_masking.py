@@ -34,7 +34,7 @@ def created(name: str, implementation: str, embeds: Any, keep: Any, cache: Any, 
 
 
 @pytest.mark.parametrize("name", CREATE)
-@settings(max_examples=settings.default.max_examples // 2)
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data())
 def test_entries_are_those_of_transformers_own(name: str, data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 3))

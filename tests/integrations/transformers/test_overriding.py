@@ -11,7 +11,7 @@ from headstock.errors import InvalidConfig, MisplacedScope, UnknownName, Unsuppo
 from headstock.integrations.transformers.overriding import attention_modules
 from headstock.overrides import Overrides, apply, inspect, overriding, reset
 from tests.support.overrides import everything, in_layers, overrides, refuses
-from tests.support.tiny_transformers import DECODERS, ENCODERS
+from tests.support.tiny_transformers import DECODERS, ENCODERS, checkpoint_layers
 from tests.support.transformers_overrides import KEEP, TOKENS, headstock_installed, said, under
 
 
@@ -152,7 +152,7 @@ def test_checkpoint_policies_switch_transformers_layers_and_switch_them_back() -
         recomputed = gradients()
     assert all(torch.equal(one, other) for one, other in zip(plain, recomputed, strict=True))
     assert everything(model) == before
-    model.activation_checkpointing_enable()
+    checkpoint_layers(model)
     switched = everything(model)
     with apply(model, in_layers("layers.0", checkpoint="off")):
         assert [layer.gradient_checkpointing for layer in model.model.layers] == [False, True]
@@ -184,7 +184,7 @@ def test_a_block_is_seen_again_where_an_applied_policy_recomputes() -> None:
     plain = gradient()
     with apply(model, overrides(checkpoint="full")):
         assert torch.equal(gradient(), plain)
-    model.activation_checkpointing_enable()
+    checkpoint_layers(model)
     with pytest.raises(UnsupportedFeature, match="must not hold in layers that transformers recomputes in backward"):
         gradient()
 

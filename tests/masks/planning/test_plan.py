@@ -21,6 +21,7 @@ from headstock.masks import (
     first_tokens,
     padding,
     prefix_lm,
+    prepare,
     sliding_window,
     to_dense,
 )
@@ -205,3 +206,18 @@ def test_what_is_no_block_size_is_refused(block_size: Any) -> None:
 def test_a_geometry_that_the_mask_does_not_cover_is_refused() -> None:
     with pytest.raises(InvalidShape, match="padding's keep must cover the keys up to index 40"):
         plan(padding(KEEP), Geometry(2, 1, 41))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told_apart"), [((40, 40), (1, 1)), ((2, 1, 40, 40), (2, 1)), ((1, 3, 1, 40), (1, 3))]
+)
+def test_a_tensor_is_planned_once_for_what_it_does_not_tell_apart(
+    shape: tuple[int, ...], told_apart: tuple[int, int]
+) -> None:
+    entries = torch.rand(shape) < 0.5
+    prepared = prepare(entries, Geometry(2, 40, 40, heads=3))
+    found = prepared.plan(8)
+    assert found.partial.shape[:2] == told_apart
+    blocks = prepared.dense().expand(*told_apart, 40, 40).unflatten(-1, (5, 8)).unflatten(-3, (5, 8))
+    assert torch.equal(found.full, blocks.all(-1).all(-2))
+    assert torch.equal(found.full | found.partial, blocks.any(-1).any(-2))

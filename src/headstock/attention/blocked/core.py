@@ -1,5 +1,7 @@
 """Block-sparse attention: exact, in time and memory that follow the blocks that are not empty."""
 
+import functools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +12,7 @@ from headstock.attention.blocked.biases import FunctionTiles
 from headstock.attention.blocked.operator import attention, attention_with
 from headstock.attention.blocked.passes import Inputs
 from headstock.attention.contract import AttentionOutput
-from headstock.attention.limits import Limits
+from headstock.attention.limits import READS_PAGES
 from headstock.attention.precision import accumulated, autocast_like_sdpa
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
@@ -108,8 +110,19 @@ def _refuse_transformations() -> None:
 
 def _plan_of(query: Tensor, key: Tensor, *, is_causal: bool) -> TiledPlan:
     """The plan of a mask that is full or the lower triangle from the first query and the first key."""
-    geometry = Geometry(query.shape[0], query.shape[2], key.shape[2])
-    return prepare(causal() if is_causal else bidirectional(), geometry, device=query.device).tiled_plan()
+    lengths = query.shape[2], key.shape[2]
+    # What is made for inference cannot be saved for a backward pass later, nor what has no data.
+    lasting = not torch.is_inference_mode_enabled() and is_readable(query)
+    return (_kept_plan if lasting else _planned)(*lengths, query.device, is_causal)
+
+
+def _planned(queries: int, keys: int, device: torch.device, is_causal: bool) -> TiledPlan:
+    mask = causal() if is_causal else bidirectional()
+    return prepare(mask, Geometry(1, queries, keys), device=device).tiled_plan()
+
+
+_kept_plan = functools.lru_cache(maxsize=64)(_planned)
+"""A layer's plan serves the next one too; it is small, since what is full takes no tiles."""
 
 
 def _dense(
@@ -157,7 +170,5 @@ def _shifts(geometry: Geometry) -> tuple[int, int, Tensor]:
     return int(shifts.min()), int(shifts.max()), shifts
 
 
-blocked = table_form(
-    "blocked", blocked_attention, mask="causal_or_blocks", features=_FEATURES, limits=Limits(paged=True)
-)
+blocked = table_form("blocked", blocked_attention, mask="causal_or_blocks", features=_FEATURES, limits=READS_PAGES)
 """The table's form of `blocked_attention`."""

@@ -111,7 +111,8 @@ class Judge:
             with IntervalIndexing(self._tables):
                 return as_truth(asked(*indices))
         except Exception:  # noqa: BLE001 -- whatever a function does with an interval, entries decide
-            self.guessed = self.reads_batch = self.reads_heads = True
+            rows, heads = predicate.tells_apart if isinstance(predicate, Pattern) else (True, True)
+            self.guessed, self.reads_batch, self.reads_heads = True, self.reads_batch or rows, self.reads_heads or heads
             return Truth(torch.tensor(False), torch.tensor(True))
 
     def _form(self, pattern: Pattern) -> Judging:
