@@ -175,7 +175,8 @@ def _run_of(
     call: Call, operands: tuple[Tensor, Tensor, Tensor], mask: Any, gradient: Tensor, name: str
 ) -> Callable[[], Tensor]:
     def forward() -> Tensor:
-        return attend(*operands, mask=mask, implementation=name, **call.options)
+        output: Tensor = attend(*operands, mask=mask, implementation=name, **call.options)
+        return output
 
     def without_gradients() -> Tensor:
         with torch.no_grad():

@@ -31,8 +31,8 @@ def run(settings: Settings) -> list[Result]:
     """Time and growth of memory at 16,384 tokens, a training step at 8,192, and how 65,536 tokens run."""
     tokens, trained, window = (256, 128, 32) if settings.tiny else (16_384, 8192, WINDOW)
     pairs, measure = (1, figures) if settings.tiny else (min(settings.pairs, SLOW_PAIRS), measured)
-    forward = {name: [] for name in (_OURS, _THEIRS)}
-    training = {name: [] for name in (_OURS, _THEIRS)}
+    forward: dict[str, list[dict[str, float]]] = {name: [] for name in (_OURS, _THEIRS)}
+    training: dict[str, list[dict[str, float]]] = {name: [] for name in (_OURS, _THEIRS)}
     longer = []
     for _ in range(pairs):
         for name in (_OURS, _THEIRS):
