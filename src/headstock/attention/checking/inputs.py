@@ -38,9 +38,9 @@ class Watch:
             same = (seen.tensor == seen.copy) | (seen.tensor.isnan() & seen.copy.isnan())
             changed = int((~same).sum())
             if changed or _version(seen.tensor) != seen.version:
-                came = f"{changed} of {same.numel()} numbers changed" if changed else "it written to"
+                came = f"{changed} of {same.numel()} numbers changed of" if changed else "what was there written to"
                 raise WrongResult(
-                    f"attention function {name!r} must leave its inputs as they are, got {came} of the {seen.name}; "
+                    f"attention function {name!r} must leave its inputs as they are, got {came} the {seen.name}; "
                     "work on a copy, as out-of-place operations give it"
                 )
 
