@@ -66,5 +66,12 @@ def test_a_device_must_be_here(command: Command) -> None:
         assert "--device must be one of this machine, got 'cuda', which it does not have" in done.err
 
 
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:0"])
+def test_what_is_no_type_of_device_is_refused(command: Command, device: str) -> None:
+    done = command("tune", "--device", device)
+    assert done.status == 2
+    assert f"--device must be one of this machine, got {device!r}, which it does not have; name its type" in done.err
+
+
 def test_unknown_names_are_refused(command: Command) -> None:
     assert "got 'eagle'" in command("tune", "--only", "eagle").err

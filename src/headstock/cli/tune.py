@@ -60,8 +60,11 @@ def _forget() -> None:
 
 
 def _measure(request: Request) -> None:
-    if request.device != "cpu" and not torch.get_device_module(request.device).is_available():
-        raise InvalidConfig(f"--device must be one of this machine, got {request.device!r}, which it does not have")
+    if request.device != "cpu" and not _is_here(request.device):
+        raise InvalidConfig(
+            f"--device must be one of this machine, got {request.device!r}, which it does not have; name its type "
+            "alone, cpu or cuda"
+        )
     if path_of_table() is None:
         raise InvalidConfig("measurements must have a file to go to, got HEADSTOCK_TUNED empty; unset it")
     if request.threads is not None:
@@ -82,6 +85,14 @@ def _measure(request: Request) -> None:
     path = known.with_device(request.device, table).save()
     _show(Measured(devices={request.device: table}))
     print(f"kept in {path}")
+
+
+def _is_here(device: str) -> bool:
+    try:
+        # A number beside the type is of one card: a table is of all that the type has.
+        return torch.device(device).type == device and bool(torch.get_device_module(device).is_available())
+    except RuntimeError:  # no type, or one that tensors without data alone have
+        return False
 
 
 def _show(measured: Measured) -> None:
