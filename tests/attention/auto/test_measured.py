@@ -50,6 +50,12 @@ def test_what_does_not_fit_is_refused(change: dict[str, object], text: str) -> N
         Measured().with_device("cpu", table(**change)).over(defaults.CPU, "cpu", "here")
 
 
+def test_measurements_of_a_card_that_is_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InvalidConfig, match="must be of the device that is in use, none, got H100; measure again"):
+        Measured().with_device("cuda", table(name="H100")).over(defaults.CUDA, "cuda", "here")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"code": "import os"}', '{"devices": {"cpu": {}}}'])
 def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "tuned.json"

@@ -134,7 +134,7 @@ class Measured(BaseModel):
 def device_name(device: str) -> str:
     """What a device of this type is called."""
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return _processor() if device == "cpu" else device
 
 
