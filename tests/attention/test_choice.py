@@ -29,7 +29,7 @@ def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:
     def bare(module: Any, q: Any, k: Any, v: Any, m: Any) -> Any: ...
 
     request = Request(0.5, True, softcap=1.0, weights=True)
-    assert reasons_against(contract_of(bare), request, situation_of(*OPERANDS), masked=True) == [
+    assert reasons_against(contract_of(bare), request, situation_of(*OPERANDS, request), masked=True) == [
         "does not honour softcap",
         "does not honour weights",
         "takes no scaling",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headstock import attend
-from headstock.attention import AttentionInterface, contract_of
+from headstock.attention import AttentionInterface, Cost, alibi, contract_of
 from headstock.attention.capabilities import Capabilities
 from headstock.attention.limits import UNLIMITED, Limits, missing_packages
 from headstock.attention.request import Request
@@ -48,6 +48,30 @@ def test_what_exceeds_a_limit_is_a_reason(limits: dict[str, Any], changes: dict[
     assert list(told.reasons_against(CALL._replace(**changes), REQUEST)) == [reason]
     if changes:
         assert list(told.reasons_against(CALL, REQUEST)) == []
+
+
+SLOPES = torch.full((4,), 0.1, requires_grad=True)
+
+
+@pytest.mark.parametrize("implementation", ["mine", "auto"])
+@pytest.mark.parametrize("learned", [{"sinks": SLOPES}, {"bias": SLOPES[:, None, None]}, {"bias": alibi(SLOPES)}])
+def test_what_is_learned_besides_the_operands_must_have_a_gradient(
+    implementation: str, learned: dict[str, Any]
+) -> None:
+    table = AttentionInterface()
+
+    def mine(module: Any, query: Any, key: Any, value: Any, mask: Any, *, sinks: Any = None, bias: Any = None) -> Any:
+        return query.new_zeros(query.shape).transpose(1, 2), None
+
+    table["mine"] = declare(mine, cost=Cost(), limits=Limits(gradients=frozenset()))
+    operands = torch.randn(3, 1, 4, 5, 8)
+    with torch.no_grad():
+        assert not attend(*operands, implementation=implementation, interface=table, **learned).any()
+    if implementation == "auto":
+        assert attend(*operands, interface=table, **learned).requires_grad
+    else:
+        with pytest.raises(UnsupportedFeature, match="'mine', which has no gradients on cpu"):
+            attend(*operands, implementation="mine", interface=table, **learned)
 
 
 def test_a_cuda_device_must_have_the_compute_capability(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def choose(
     function = interface[name]
     contract = contract_of(function)
     is_unlimited = contract.limits is UNLIMITED or contract.limits is READS_PAGES
-    situation = None if is_unlimited else situation_of(*operands)._replace(is_named=True)
+    situation = None if is_unlimited else situation_of(*operands, request)._replace(is_named=True)
     reasons = reasons_against(contract, request, situation, masked=masked)
     refuse(name, contract, reasons)
     return Chosen(name, function, contract)

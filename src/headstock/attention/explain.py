@@ -107,7 +107,8 @@ def explain(
     prepared = bound_mask(mask, query, key, q_offset)
     bound_request(request, prepared, query, key, q_offset)
     is_kept = isinstance(mask, PreparedMask)
-    return explained(Asked(table, implementation, situation_of(*operands), request, prepared, is_kept, operands))
+    situation = situation_of(*operands, request)
+    return explained(Asked(table, implementation, situation, request, prepared, is_kept, operands))
 
 
 def explained(asked: Asked) -> Explanation:

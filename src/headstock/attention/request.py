@@ -33,6 +33,12 @@ class Request(NamedTuple):
         wanted = (bias is not None, dropout > 0.0, log_sum_exp, sinks is not None, softcap is not None, weights)
         return list(compress(FEATURES, wanted))
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether the sinks or the bias want a gradient."""
+        bias = self.bias.bias if isinstance(self.bias, BoundBias) else self.bias
+        return (self.sinks is not None and self.sinks.requires_grad) or (bias is not None and bias.requires_grad)
+
     def options(self) -> dict[str, Any]:
         """The keywords of an `AttentionCore`."""
         return {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from headstock.attention.precision import autocasts
+from headstock.attention.request import Request
 from headstock.attention.transformations import is_transformed
 
 __all__ = ["Situation", "situation_of"]
@@ -47,15 +48,16 @@ class Situation(NamedTuple):
         return str(self.dtype).removeprefix("torch.")
 
 
-def situation_of(query: Tensor, key: Tensor, value: Tensor) -> Situation:
-    """The situation of a call, from its tensors and from where it is made.
+def situation_of(query: Tensor, key: Tensor, value: Tensor, request: Request) -> Situation:
+    """The situation of a call, from its tensors, its options and from where it is made.
 
     query [batch, heads, queries, head_dim]; key, value [batch, kv_heads, keys, head_dim or value_dim].
     """
     device, dtype = query.device, query.dtype
     if dtype != torch.float64 and autocasts(device):
         dtype = torch.get_autocast_dtype(device.type)
-    needed = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    learned = query.requires_grad or key.requires_grad or value.requires_grad or request.is_learned
+    needed = torch.is_grad_enabled() and learned
     compiling = torch.compiler.is_compiling()
     (batch, heads, queries, head_dim), (_, kv_heads, keys, _) = query.shape, key.shape
     return Situation(

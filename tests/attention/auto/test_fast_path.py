@@ -31,7 +31,7 @@ def test_on_cpus_torch_agrees(
     given_mask = bias.bool() if mask == "bool" and bias is not None else bias
     dropout = 0.5 if dropped else 0.0
     told = kernels_for(
-        situation_of(query, key, value),
+        situation_of(query, key, value, Request(0.125)),
         Request(1.0, dropout=dropout, bias=bias if mask in ("float", "learned") else None),
         masked=mask == "bool",
         operands=(query, key, value),
@@ -88,6 +88,8 @@ def test_a_device_without_fused_kernels_says_so() -> None:
 @pytest.mark.cuda
 def test_on_cuda_torch_is_asked() -> None:
     query, key, value = torch.randn(3, 1, 4, 64, 64, device="cuda", dtype=torch.float64)
-    told = kernels_for(situation_of(query, key, value), Request(0.125), masked=False, operands=(query, key, value))
+    told = kernels_for(
+        situation_of(query, key, value, Request(0.125)), Request(0.125), masked=False, operands=(query, key, value)
+    )
     assert told.taken is None
     assert all(told.refused.values())

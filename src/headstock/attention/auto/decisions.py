@@ -51,7 +51,7 @@ def choose_auto(
     """
     if torch.compiler.is_compiling():
         return choose_in_graph(interface, request, operands, prepared, keywords)
-    situation = situation_of(*operands)
+    situation = situation_of(*operands, request)
     ranking = _kept_ranking(interface, situation, request, prepared, is_kept, keywords)
     candidates = ranking.candidates
     if candidates and candidates[0].is_sure:

@@ -39,7 +39,7 @@ def choose_in_graph(
     Raises:
         UnsupportedFeature: no entry can serve the call.
     """
-    situation = situation_of(*operands)
+    situation = situation_of(*operands, request)
     rejected = []
     for name in _order(interface, _SPARSE if _is_narrow(prepared) else _DENSE):
         function = interface[name]

@@ -128,7 +128,7 @@ def _described(
     entry: Chosen, call: TimedCall, operands: tuple[Tensor, Tensor, Tensor], mask: object, request: Request
 ) -> tuple[str, Terms] | None:
     """The row that the call belongs to and its terms; None for one that another entry's kernel serves."""
-    situation, profile = situation_of(*operands), default_profile(operands[0].device.type)
+    situation, profile = situation_of(*operands, request), default_profile(operands[0].device.type)
     prepared = bound_mask(mask, operands[0], operands[1])  # type: ignore[arg-type]
     is_kept = isinstance(mask, PreparedMask)
     figures = ALL if prepared is None else figures_for(prepared, situation, _looking(profile), is_kept=is_kept)

@@ -145,8 +145,6 @@ def _reasons(situation: Situation, request: Request) -> Iterable[str]:
     if situation.device.type == "cpu":
         if request.log_sum_exp:
             yield "gives no log-sum-exp on cpu ('blocked' does)"
-        if torch.is_grad_enabled() and any(map(_requires_grad, (request.bias, request.sinks))):
-            yield "has no gradients on cpu (only on cuda)"
         if not situation.is_compiling and not _has_cpu_compiler():
             yield "needs a C++ compiler (g++, or the one that CXX names) and a CPU with AVX2"
     elif situation.device.type == "cuda":
@@ -157,11 +155,6 @@ def _reasons(situation: Situation, request: Request) -> Iterable[str]:
 
 
 _MOST = 256
-
-
-def _requires_grad(given: object) -> bool:
-    held = given.bias if isinstance(given, BoundBias) else given
-    return bool(getattr(held, "requires_grad", False))
 
 
 def _has_cpu_compiler() -> bool:

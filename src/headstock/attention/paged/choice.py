@@ -58,7 +58,7 @@ def choose_reader(
         UnknownName: no implementation of that name.
         UnsupportedFeature: it cannot serve the call, or does not read pages.
     """
-    situation = situation_of(call.query, *side_by_side_in_shape(call))
+    situation = situation_of(call.query, *side_by_side_in_shape(call), call.request)
     situation = situation._replace(is_paged=True, is_named=implementation != AUTO, needs_gradient=_is_learned(call))
     rejected: list[str] = []
     for name in PAGED_RANKING if implementation == AUTO else (implementation,):
@@ -79,7 +79,7 @@ def choose_reader(
 
 def _is_learned(call: PagedCall) -> bool:
     tensors = (call.query, call.pages.key_pages, call.pages.value_pages)
-    return torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
+    return torch.is_grad_enabled() and (call.request.is_learned or any(each.requires_grad for each in tensors))
 
 
 def _reasons(chosen: Chosen, reader: Reader, call: PagedCall, situation: Situation) -> list[str]:
