@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.integrations.transformers.carrier import MaskCarrier
+from headstock.integrations.transformers.given import prepared_once
 from headstock.integrations.transformers.keywords import Said
 from headstock.masks import Geometry, MaskLike, PreparedMask, causal, prepare, sliding_window
 
@@ -51,7 +52,7 @@ def layer_mask(
         return _of_none(module, query, key, said.window, is_causal=is_causal)
     if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 4:
         raise _foreign(module, attention_mask)
-    return attention_mask
+    return prepared_once(module, attention_mask, query, key)
 
 
 def _of_none(
@@ -111,6 +112,8 @@ def selected(
     chosen = torch.zeros(batch, queries, keys, dtype=torch.bool, device=query.device)
     chosen = chosen.scatter(-1, indices.long(), True)[:, None]
     geometry = Geometry(batch, queries, keys)
+    if isinstance(mask, PreparedMask) and mask.given is not None:
+        mask = mask.given
     if mask is None:
         return prepare(chosen, geometry)
     if isinstance(mask, Tensor) and mask.is_floating_point():
