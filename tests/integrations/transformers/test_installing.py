@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, BloomConfig, BloomForCausalLM, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    PreTrainedModel,
+)
 
 from headstock.errors import ConfigWarning, DuplicateName, MisplacedScope, MissingDependency
 from headstock.integrations.transformers import install, installed, uninstall
@@ -96,6 +104,15 @@ def test_a_model_with_attention_of_its_own_is_warned_of_by_name(clean: Any) -> N
     config = BloomConfig(hidden_size=16, n_layer=1, n_head=2, vocab_size=32)
     with pytest.warns(ConfigWarning, match=r"Bloom\w* must look its attention function up by name .*'headstock'"):
         BloomForCausalLM._from_config(config, attn_implementation="headstock")
+
+
+def test_a_model_that_picks_its_layers_by_the_name_is_built_with_its_own(clean: Any) -> None:
+    config = FalconConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    own = FalconForCausalLM(config).config._attn_implementation
+    install()
+    with pytest.warns(ConfigWarning, match="FalconForCausalLM must look its attention function up by name"):
+        model = FalconForCausalLM._from_config(config, attn_implementation="headstock")
+    assert model.config._attn_implementation == own
 
 
 def test_other_names_and_other_models_are_not_warned_of(clean: Any) -> None:

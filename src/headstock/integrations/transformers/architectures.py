@@ -8,9 +8,10 @@ from typing import Any
 
 from headstock.errors import ConfigWarning
 
-__all__ = ["uses_attention_interface", "warn_of"]
+__all__ = ["picks_a_class", "uses_attention_interface", "warn_of"]
 
 _OWN_ATTENTION = re.compile(r"^class \w*Attention\w*\((?:nn\.)?Module\):", re.MULTILINE)
+_CLASSES = re.compile(r"_ATTENTION_CLASSES\[")
 _TABLE = "ALL_ATTENTION_FUNCTIONS"
 
 
@@ -24,12 +25,13 @@ def uses_attention_interface(model_class: type) -> bool:
     >>> uses_attention_interface(LlamaForCausalLM), uses_attention_interface(BloomForCausalLM)
     (True, False)
     """
-    module = sys.modules.get(model_class.__module__)
-    try:
-        source = "" if module is None else inspect.getsource(module)
-    except (OSError, TypeError):  # written in a prompt, or compiled
-        source = ""
+    source = _source_of(model_class)
     return _OWN_ATTENTION.search(source) is None or _TABLE in source
+
+
+def picks_a_class(model_class: type) -> bool:
+    """Whether models of this class pick their attention layers from a dict of classes, which lacks other names."""
+    return not uses_attention_interface(model_class) and _CLASSES.search(_source_of(model_class)) is not None
 
 
 def warn_of(model: Any, implementation: str) -> None:
@@ -42,3 +44,11 @@ def warn_of(model: Any, implementation: str) -> None:
             ConfigWarning,
             stacklevel=3,
         )
+
+
+def _source_of(model_class: type) -> str:
+    module = sys.modules.get(model_class.__module__)
+    try:
+        return "" if module is None else inspect.getsource(module)
+    except (OSError, TypeError):  # written in a prompt, or compiled
+        return ""

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Container
 from typing import Any
 
-from headstock.integrations.transformers.architectures import warn_of
+from headstock.integrations.transformers.architectures import picks_a_class, warn_of
 
 __all__ = ["unwatch", "watch"]
 
@@ -15,7 +15,10 @@ _replaced: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
 
 
 def watch(names: Container[str]) -> None:
-    """Warn from now on of models that ask for one of `names` and have attention of their own."""
+    """Warn from now on of models that ask for one of `names` and have attention of their own.
+
+    Those that pick their layers by the name (falcon, gpt_neo, gptj) would fail: they get what they have without one.
+    """
     from transformers import PreTrainedModel
 
     if _replaced:
@@ -26,6 +29,8 @@ def watch(names: Container[str]) -> None:
     def watched(self: Any, requested_attention: str | None, *arguments: Any, **keywords: Any) -> Any:
         if requested_attention in names:
             warn_of(self, str(requested_attention))
+            if picks_a_class(type(self)):  # by the name: what it is built with where none is asked for
+                requested_attention = None
         return original(self, requested_attention, *arguments, **keywords)
 
     _replaced.append((original, watched))
