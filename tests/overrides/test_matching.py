@@ -61,6 +61,7 @@ def test_the_modules_that_there_are_are_told_where_none_is_matched() -> None:
     [
         ("layers.3", "where 3 is missing"),
         ("layers.0-12", r"where 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. \(11 in all\) are missing"),
+        ("layerz.0", r"where 0 is missing; did you mean 'layers.0'\?"),
         ("layer.*", r"which matches none; did you mean 'layers.[01]'\?"),
         ("zzzzzzzz", r"got layers\[0\] 'zzzzzzzz', which matches none$"),
     ],

@@ -73,15 +73,15 @@ class Entry:
         every, title = [name for name in names if name], f"layers[{place}] {pattern!r}"
         compiled = LayerPattern(pattern)
         matched = frozenset(name for name in every if compiled.matches(name))
+        near = difflib.get_close_matches(pattern, every, n=1, cutoff=0.3)
+        advice = f"; did you mean {near[0]!r}?" if near and not matched else ""
         missing = compiled.missing(every)
         if missing:
             raise InvalidConfig(
                 f"an entry must name layers that there are, got {title}, where {_listed(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} missing"
+                f"{'is' if len(missing) == 1 else 'are'} missing{advice}"
             )
         if not matched:
-            near = difflib.get_close_matches(pattern, every, n=1, cutoff=0.3)
-            advice = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidConfig(f"an entry must match modules of the model, got {title}, which matches none{advice}")
         return cls(title, said, matched)
 
