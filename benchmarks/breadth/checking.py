@@ -44,7 +44,7 @@ def check(case: Case, implementation: str) -> Verdict:
     except Exception as error:  # noqa: BLE001 - whatever an architecture needs, the table says it
         return Verdict("not built", reason=_told(error))
     try:
-        expected = _run(case, reference, [])
+        expected = _run(case, reference, "eager", [])
     except Exception as error:  # noqa: BLE001
         return Verdict("eager fails", reason=_told(error))
     if not expected.calls:
@@ -52,7 +52,7 @@ def check(case: Case, implementation: str) -> Verdict:
     try:
         model = _built(case, implementation)
         model.load_state_dict(reference.state_dict())
-        found = _run(case, model, expected.logits)
+        found = _run(case, model, implementation, expected.logits)
     except Exception as error:  # noqa: BLE001
         return Verdict("refused", reason=_told(error))
     return _verdict(expected, found)
@@ -88,9 +88,9 @@ def _built(case: Case, implementation: str) -> Any:
     return model
 
 
-def _run(case: Case, model: Any, guide: list[Tensor]) -> _Ran:
+def _run(case: Case, model: Any, implementation: str, guide: list[Tensor]) -> _Ran:
     """Logits of the batch and of the steps after it; `guide` tells which tokens are decoded, else its own do."""
-    with torch.no_grad(), counted() as calls:
+    with torch.no_grad(), counted(implementation) as calls:
         logits = {"causal": _causal, "masked": _masked, "seq2seq": _seq2seq}[case.task](model, guide)
     return _Ran(logits, calls)
 

@@ -9,8 +9,8 @@ __all__ = ["counted"]
 
 
 @contextmanager
-def counted() -> Iterator[Counter[int]]:
-    """How often each module, by `id`, called the attention function that it was given, whichever it was."""
+def counted(wanted: str) -> Iterator[Counter[int]]:
+    """How often each module, by `id`, called the attention function of the name `wanted`, and no other one."""
     from transformers import modeling_utils
 
     interface: Any = modeling_utils.AttentionInterface
@@ -20,7 +20,7 @@ def counted() -> Iterator[Counter[int]]:
         function: Callable[..., Any] = original(self, implementation, default)
 
         def noted(module: Any, *arguments: Any, **keywords: Any) -> Any:
-            calls[id(module)] += 1
+            calls[id(module)] += implementation == wanted
             return function(module, *arguments, **keywords)
 
         return noted
