@@ -136,3 +136,19 @@ def test_a_wrong_shape_is_refused() -> None:
     interface = _interface(declare(function, limits=Limits(paged=True)))
     with pytest.raises(InvalidShape, match=r"be \[batch, queries, heads, head_dim\] \[2, 1, 4, 5\], got \[2, 4, 1"):
         attend_paged(query, given.paged, implementation="mine", interface=interface)
+
+
+def test_auto_finds_it_where_no_entry_of_headstock_serves_the_call() -> None:
+    pages, query = filled([5, 3], 2).paged, torch.randn(2, 2, 1, 3, dtype=torch.float64)
+    own = declare(_reading(dense), mask="dense", limits=Limits(paged=True))
+    bare: dict[str, AttentionFunction] = {"other": dense}
+    with pytest.raises(UnsupportedFeature, match=r"'auto' must do over pages all .*, got none that reads them; ask"):
+        attend_paged(query, pages, interface=bare)
+    found = attend_paged(query, pages, interface={**bare, "mine": own})
+    torch.testing.assert_close(found, attend_paged(query, pages, implementation="eager"))
+    # A table of several layers, where what comes first cannot serve the call.
+    interface = AttentionInterface()
+    for name in ("varlen", "blocked", "eager"):
+        interface[name] = dense
+    interface["mine"] = own
+    assert torch.equal(attend_paged(query, pages, interface=interface), found)

@@ -17,13 +17,14 @@ from headstock.attention.paged.whole import read_whole
 from headstock.attention.situation import Situation, situation_of
 from headstock.attention.varlen import varlen_attention
 from headstock.errors import UnsupportedFeature
+from headstock.registry import Link
 
 __all__ = ["PAGED_RANKING", "choose_reader"]
 
 Read: TypeAlias = Callable[[Chosen, PagedCall], AttentionOutput]
 
 PAGED_RANKING = ("varlen", "blocked", "eager")
-"""The names that `auto` tries over pages, fastest first."""
+"""The names that `auto` tries first over pages, fastest first."""
 
 
 class Reader(NamedTuple):
@@ -61,9 +62,7 @@ def choose_reader(
     situation = situation_of(call.query, *side_by_side_in_shape(call), call.request)
     situation = situation._replace(is_paged=True, is_named=implementation != AUTO, needs_gradient=_is_learned(call))
     rejected: list[str] = []
-    for name in PAGED_RANKING if implementation == AUTO else (implementation,):
-        if implementation == AUTO and name not in interface:
-            continue
+    for name in _ranked(interface) if implementation == AUTO else (implementation,):
         chosen = Chosen(name, interface[name], contract_of(interface[name]))
         reader = _READERS.get(chosen.contract.core, _NATIVE) if chosen.contract.core else _NATIVE
         reasons = _reasons(chosen, reader, call, situation)
@@ -72,9 +71,19 @@ def choose_reader(
         rejected.append(f"{name!r}, which {' and '.join(reasons)}")
     raise UnsupportedFeature(
         f"attention function {implementation!r} must do over pages all that the call asks for, got "
-        f"{'; '.join(rejected)}; ask for less, choose another implementation ('eager' honours every feature), or "
-        "declare(function, limits=Limits(paged=True)) where it takes block_table and lengths"
+        f"{'; '.join(rejected) or 'none that reads them'}; ask for less, choose another implementation ('eager' "
+        "honours every feature), or declare(function, limits=Limits(paged=True)) where it takes block_table and lengths"
     )
+
+
+def _ranked(interface: Mapping[str, AttentionFunction]) -> Iterator[str]:
+    """The names that `auto` tries: of the entries of others those that read pages, in the order of the table."""
+    for name in PAGED_RANKING:
+        if name in interface:
+            yield name
+    for name in interface.names() if isinstance(interface, Link) else interface:
+        if name not in PAGED_RANKING and contract_of(interface[name]).limits.paged:
+            yield name
 
 
 def _is_learned(call: PagedCall) -> bool:
