@@ -48,6 +48,12 @@ def test_classes_are_refused(component: type) -> None:
         check_attention("mine", component)
 
 
+def test_the_name_of_the_choice_is_refused() -> None:
+    interface = AttentionInterface()
+    with pytest.raises(InvalidComponent, match=r"must not be called 'auto', .* got <function additive .*; register it"):
+        interface["auto"] = additive
+
+
 def test_builtins_are_refused() -> None:
     with pytest.raises(InvalidComponent, match="must have a readable signature"):
         check_attention("mine", torch.softmax)

@@ -8,6 +8,7 @@ import torch
 
 from headstock.attention.auto.costs import Cost
 from headstock.attention.bias.contract import BIAS_FORMS
+from headstock.attention.choice import AUTO
 from headstock.attention.contract import contract_of, further_parameters, signature_of
 from headstock.attention.limits import Limits
 from headstock.attention.words import EMPTY_ROWS, FEATURES, POSITIONAL
@@ -24,8 +25,14 @@ def check_attention(name: str, function: Any) -> None:
     """Refuse what cannot be called as an attention function.
 
     Raises:
-        InvalidComponent: it is a class, its signature does not fit, or its declaration uses unknown words.
+        InvalidComponent: it is a class, its signature does not fit, its declaration uses unknown words, or its name is
+            that of the choice among all entries.
     """
+    if name == AUTO:
+        raise InvalidComponent(
+            f"an attention function must not be called {AUTO!r}, which finds the fastest entry and would never run "
+            f"this one, got {function!r}; register it under a name of its own, and auto finds it too"
+        )
     if isinstance(function, type):
         raise InvalidComponent(
             f"attention function {name!r} must be a function or an object, got the class {function!r}; "
