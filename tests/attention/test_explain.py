@@ -137,6 +137,14 @@ def test_kernels_of_sdpa_are_told_where_it_can_serve_the_call() -> None:
     assert explain(QUERY, KEY, VALUE, softcap=1.0).kernels is None
 
 
+def test_what_took_the_place_of_sdpa_has_none_of_its_kernels() -> None:
+    interface = AttentionInterface()
+    interface["sdpa"] = additive
+    assert explain(QUERY, KEY, VALUE, interface=interface).kernels is None
+    interface["torch"] = AttentionInterface()["sdpa"]
+    assert explain(QUERY, KEY, VALUE, interface=interface).kernels is not None
+
+
 def test_settings_of_the_process_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.attention, "current_flash_attention_impl", lambda: "FA3")
     assert "FA3" in str(explain(QUERY, KEY, VALUE)).splitlines()[-1]

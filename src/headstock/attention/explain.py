@@ -36,7 +36,7 @@ class Explanation:
         density: visible pairs of query and key, as a share of all; 1.0 where there are none.
         bytes: size of the mask in that form (its numbers, expanded); None for a form that is not headstock's own.
         costs: microseconds that the cost model reckons with, for each entry that can serve the call.
-        kernels: which fused kernel SDPA will take and why not the others; None where there is no entry "sdpa".
+        kernels: which fused kernel SDPA will take and why not the others; None where torch's own cannot serve the call.
         notes: what else decides how fast the call is: where the costs come from, settings of the process.
     """
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from headstock.attention.auto.decisions import figures_for, nobody, ranking_of
 from headstock.attention.auto.fast_path import Kernels, kernels_for
 from headstock.attention.auto.figures import ALL
-from headstock.attention.auto.model import Profile, compiles_first
+from headstock.attention.auto.model import Profile, compiles_first, label_of
 from headstock.attention.auto.profiles import profile_of
 from headstock.attention.auto.ranking import Candidate, objections
 from headstock.attention.choice import AUTO, Chosen, reasons_against, refuse
@@ -70,7 +70,7 @@ def judged(asked: Asked) -> Verdict:
     outranked = {each.chosen.name: (_outranked(each, able[0], named, profile, situation),) for each in others}
     rejected = {**outranked, **{key: value for key, value in refused.items() if key != chosen.name}}
     costs = {each.chosen.name: each.cost for each in able}
-    return Verdict(chosen, rejected, costs, _kernels(asked, costs), tuple(_notes(profile)))
+    return Verdict(chosen, rejected, costs, _kernels(asked, able), tuple(_notes(profile)))
 
 
 def _named(asked: Asked) -> Chosen:
@@ -98,8 +98,8 @@ def _outranked(
     return f"eligible, about {times:,.1f} times slower" if times >= 1.05 else "eligible, about as fast"
 
 
-def _kernels(asked: Asked, costs: Mapping[str, float]) -> Kernels | None:
-    if "sdpa" not in costs:
+def _kernels(asked: Asked, able: list[Candidate]) -> Kernels | None:
+    if not any(label_of(each.chosen.name, each.chosen.contract) == "sdpa" for each in able):
         return None
     prepared = asked.prepared
     simple = None if prepared is None else prepared.without_tensor()
