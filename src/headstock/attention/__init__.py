@@ -27,6 +27,7 @@ from headstock.attention.explain import Explanation, explain
 from headstock.attention.flash import active_flash_implementation, load_flash_kernel
 from headstock.attention.front import attend
 from headstock.attention.layer import call_attention
+from headstock.attention.limits import Limits
 from headstock.attention.merge import merge
 from headstock.attention.packed import PackedOutput, attend_packed
 from headstock.attention.paged import Pages, attend_paged
@@ -51,6 +52,7 @@ __all__ = [
     "DistanceBias",
     "Explanation",
     "FunctionBias",
+    "Limits",
     "PackedOutput",
     "Pages",
     "ScoreBias",
