@@ -9,6 +9,7 @@ from headstock.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from headstock.overrides import Overrides, save_overrides
 from tests.support.command import Command
 from tests.support.llama import tiny
+from tests.support.transformers_attention import with_headstock
 
 
 @pytest.fixture
@@ -70,7 +71,10 @@ def test_bert_and_gpt2_are_inspected_too(command: Command, tmp_path: Path) -> No
     [
         (None, "a model's folder must hold config.json, got one that does not read"),
         ("{", "a model's folder must hold config.json, got one that does not read"),
-        ('{"model_type": "t5"}', "model_type must be one of 'llama', .* to be inspected, got 't5'"),
+        (
+            '{"model_type": "zz"}',
+            "model_type must be one of 'llama', .* got 'zz', or one that transformers can",
+        ),
         ("[]", "model_type must be one of .* got 'None'"),
         ('{"model_type": "gpt2", "zz": 1}', "GPT2Config must"),
     ],
@@ -82,6 +86,15 @@ def test_a_folder_without_a_model_is_refused(command: Command, tmp_path: Path, c
     assert (done.status, done.out) == (1, "")
     with pytest.raises(AssertionError, match=text):
         raise AssertionError(done.err)
+
+
+def test_a_model_of_transformers_is_inspected_as_it_would_run_in_headstock(command: Command, tmp_path: Path) -> None:
+    config = {"model_type": "t5", "d_model": 8, "num_layers": 1, "num_heads": 2, "d_kv": 4, "d_ff": 8, "vocab_size": 9}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with with_headstock():
+        lines = command("inspect", str(tmp_path)).out.splitlines()
+    assert lines[0] == "T5ForConditionalGeneration: 3 layers"
+    assert lines[2].split() == ["attention", "auto", "[config:", "headstock]"]
 
 
 def test_overrides_that_do_not_fit_are_refused(command: Command, folder: Path, tmp_path: Path) -> None:

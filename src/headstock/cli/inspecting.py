@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from headstock.cli.demo.weights import SMOLLM2, package_file
-from headstock.errors import InvalidConfig, UnsupportedFeature
+from headstock.errors import InvalidConfig, MissingDependency, UnsupportedFeature
 from headstock.models.base import CONFIG_FILE, Model
 from headstock.models.bert import BertModel
 from headstock.models.generation.text import MODELS
@@ -50,8 +52,7 @@ def run(request: Request) -> int:
         HeadstockError: the model, or what is to be laid on it, is refused.
     """
     source = package_file(*SMOLLM2) if request.model is None else request.model
-    model = _model(source)
-    model.set_attention(request.attention)
+    model = _model(source, request.attention)
     saved = _saved(source)
     if request.saved:
         if saved is None:
@@ -71,19 +72,30 @@ def _saved(source: Path) -> Overrides | None:
     return load_overrides(weights) if weights.is_file() else None
 
 
-def _model(source: Path) -> Model:
-    """The model without memory for its parameters."""
+def _model(source: Path, attention: str) -> nn.Module:
+    """The model without memory for its parameters; headstock's own, else transformers'."""
     config = _folder_config(source) if source.is_dir() else _gguf_config(source)
     kind = str(config.get("model_type"))
     if kind not in _CLASSES:
-        raise UnsupportedFeature(
-            f"model_type must be one of {', '.join(map(repr, _CLASSES))} to be inspected, got {kind!r} ({source}); "
-            "for others there is headstock.overrides.inspect(model)"
-        )
+        return _described(source, kind, attention)
     cls = _CLASSES[kind]
     made = cls.config_class.read(source / CONFIG_FILE) if source.is_dir() else cls.config_class(**config)
     with unfilled():
-        return cls._for(made, {})
+        model = cls._for(made, {})
+    model.set_attention(attention)
+    return model
+
+
+def _described(source: Path, kind: str, attention: str) -> nn.Module:
+    own = f"model_type must be one of {', '.join(map(repr, _CLASSES))} to be inspected as headstock's, got {kind!r}"
+    if not source.is_dir():
+        raise UnsupportedFeature(f"{own} ({source}); for others there is headstock.overrides.inspect(model)")
+    try:
+        from headstock.integrations.transformers.describing import described
+
+        return described(source, attention)
+    except (MissingDependency, UnsupportedFeature) as error:
+        raise UnsupportedFeature(f"{own}, or one that transformers can build; {error}") from error
 
 
 def _folder_config(folder: Path) -> dict[str, Any]:
