@@ -75,3 +75,15 @@ def test_numbers_that_are_none_are_no_change() -> None:
     query, value = key[:, :, :1], key.nan_to_num()
     with pytest.raises(WrongResult, match=r"must equal the definition .*, got NaN"):  # and not: must leave its inputs
         attend(query, key, value, mask=mask, implementation="mine", interface=interface, checked=True)
+
+
+def test_of_parts_of_one_tensor_the_one_that_changed_is_told() -> None:
+    def mine(module: Any, query: Any, key: Any, value: Any, mask: Any, *, scaling: float) -> Any:
+        result = additive(module, query, key, value, mask, scaling=scaling)
+        value.add_(1.0)
+        return result
+
+    interface = AttentionInterface()
+    interface["mine"] = mine
+    with pytest.raises(WrongResult, match=r"got 60 of 60 numbers changed of the value; work on a copy"):
+        attend(*torch.randn(3, 1, 4, 3, 5), implementation="mine", interface=interface, checked=True)

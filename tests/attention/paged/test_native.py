@@ -152,3 +152,40 @@ def test_auto_finds_it_where_no_entry_of_headstock_serves_the_call() -> None:
         interface[name] = dense
     interface["mine"] = own
     assert torch.equal(attend_paged(query, pages, interface=interface), found)
+
+
+@pytest.mark.parametrize("what", ["key pages", "value pages", "block table", "lengths"])
+def test_a_checked_call_tells_what_was_written_to_of_the_pages(what: str) -> None:
+    pages, query = filled([5, 3], 2).paged, torch.randn(2, 2, 1, 3, dtype=torch.float64)
+    given = {
+        "key pages": pages.key_pages,
+        "value pages": pages.value_pages,
+        "block table": pages.block_table,
+        "lengths": pages.lengths,
+    }
+    for pool in (pages.key_pages, pages.value_pages):
+        pool.nan_to_num_(0.0)
+
+    def writing(
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Any,
+        *,
+        scaling: float,
+        block_table: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        tables = {"block_table": block_table, "lengths": lengths}
+        result: tuple[Tensor, Tensor | None] = _reading(dense)(
+            module, query, key, value, mask, scaling=scaling, **tables
+        )
+        given[what].view(-1)[0] += 1
+        return result
+
+    interface = AttentionInterface()
+    interface["mine"] = declare(writing, mask="dense", limits=Limits(paged=True))
+    told = rf"'mine' must leave its inputs as they are, got 1 of \d+ numbers changed of the {what}; work on a copy"
+    with pytest.raises(WrongResult, match=told):
+        attend_paged(query, pages, implementation="mine", interface=interface, checked=True)

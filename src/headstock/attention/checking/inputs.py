@@ -1,5 +1,6 @@
 """Whether a function leaves its inputs as they are."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -20,12 +21,15 @@ class _Seen(NamedTuple):
 
 
 class Watch:
-    """The tensors of one call before a function runs; `representation` is the mask's that it is given."""
+    """The tensors of one call before a function runs; `representation` is the mask's that it is given.
 
-    def __init__(self, call: Call, representation: str) -> None:
+    `further` are others that it gets, by what they are called.
+    """
+
+    def __init__(self, call: Call, representation: str, further: Mapping[str, Tensor]) -> None:
         self._seen = [
             _Seen(name, tensor, tensor.detach().clone(), _version(tensor))
-            for name, tensor in _tensors_of(call, representation).items()
+            for name, tensor in {**_tensors_of(call, representation), **further}.items()
         ]
 
     def check(self, name: str) -> None:
@@ -37,12 +41,19 @@ class Watch:
         for seen in self._seen:
             same = (seen.tensor == seen.copy) | (seen.tensor.isnan() & seen.copy.isnan())
             changed = int((~same).sum())
-            if changed or _version(seen.tensor) != seen.version:
-                came = f"{changed} of {same.numel()} numbers changed of" if changed else "what was there written to"
-                raise WrongResult(
-                    f"attention function {name!r} must leave its inputs as they are, got {came} the {seen.name}; "
-                    "work on a copy, as out-of-place operations give it"
-                )
+            if changed:
+                raise _written(name, f"{changed} of {same.numel()} numbers changed of the {seen.name}")
+        # Parts of one tensor count together how often it was written to: whose numbers changed is told first.
+        for seen in self._seen:
+            if _version(seen.tensor) != seen.version:
+                raise _written(name, f"what was there written to the {seen.name}")
+
+
+def _written(name: str, came: str) -> WrongResult:
+    return WrongResult(
+        f"attention function {name!r} must leave its inputs as they are, got {came}; work on a copy, as out-of-place "
+        "operations give it"
+    )
 
 
 def _tensors_of(call: Call, representation: str) -> dict[str, Tensor]:

@@ -126,7 +126,13 @@ def attend_paged(
     if checked:
         # The gradient of a page is that of all rows on it: those of the queries alone are compared.
         definition = whole_call(call, with_gradients=False)
-        result = run_checked(chosen.name, definition, "dense_or_additive", lambda: read(chosen, call))
+        further = {
+            "key pages": pages.key_pages,
+            "value pages": pages.value_pages,
+            "block table": pages.block_table,
+            "lengths": pages.lengths,
+        }
+        result = run_checked(chosen.name, definition, "dense_or_additive", lambda: read(chosen, call), further=further)
     else:
         result = read(chosen, call)
     return result if return_lse or return_weights else result.output
