@@ -143,6 +143,7 @@ def test_a_call_without_queries_gives_nothing() -> None:
 def test_what_speaks_against_a_paged_call(options: dict[str, Any], head_dim: int, value_dim: int, told: str) -> None:
     limits = replace(VARLEN_LIMITS, devices=None, dtypes=None)
     request = Request(options.pop("scaling", 0.3))
-    situation = situation_of(*(torch.randn(1, 2, 4, size) for size in (head_dim, head_dim, value_dim)), request)
+    query, key, value = (torch.randn(1, 2, 4, size) for size in (head_dim, head_dim, value_dim))
+    situation = situation_of(query, key, value, request)
     reasons = limits.reasons_against(situation._replace(is_paged=True, is_named=True, **options), request)
     assert list(reasons) == [told]
