@@ -14,6 +14,7 @@ from headstock.attention.limits import UNLIMITED, Limits, missing_packages
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.errors import InvalidComponent, InvalidConfig, MissingDependency, UnsupportedFeature
+from headstock.masks import Geometry, prepare
 from headstock.registry import declare
 
 CALL = Situation(torch.device("cpu"), torch.float32, 1, 8, 2, 5, 7, 64, 32)
@@ -51,10 +52,21 @@ def test_what_exceeds_a_limit_is_a_reason(limits: dict[str, Any], changes: dict[
 
 
 SLOPES = torch.full((4,), 0.1, requires_grad=True)
+ADDED = torch.full((5, 5), 0.1, requires_grad=True)
 
 
 @pytest.mark.parametrize("implementation", ["mine", "auto"])
-@pytest.mark.parametrize("learned", [{"sinks": SLOPES}, {"bias": SLOPES[:, None, None]}, {"bias": alibi(SLOPES)}])
+@pytest.mark.parametrize(
+    "learned",
+    [
+        {"sinks": SLOPES},
+        {"bias": SLOPES[:, None, None]},
+        {"bias": alibi(SLOPES)},
+        {"mask": ADDED},
+        {"mask": prepare(ADDED, Geometry(1, 5, 5, heads=4))},
+    ],
+    ids=["sinks", "bias", "form", "mask", "prepared mask"],
+)
 def test_what_is_learned_besides_the_operands_must_have_a_gradient(
     implementation: str, learned: dict[str, Any]
 ) -> None:

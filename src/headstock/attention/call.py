@@ -14,7 +14,7 @@ from headstock.masks import Geometry, MaskLike, PreparedMask, prepare
 from headstock.masks.predicate import Pattern, leaves
 from headstock.masks.torch_blocks import is_block_mask
 
-__all__ = ["Call", "bound_mask", "bound_request"]
+__all__ = ["Call", "bound_mask", "bound_request", "is_learned"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -72,6 +72,12 @@ def bound_request(
         return request
     extent = _extent(query, key, q_offset) if mask is None else with_heads(mask.geometry, query.shape[1])
     return request._replace(bias=bound_bias(request.bias, extent))
+
+
+def is_learned(mask: MaskLike | None) -> bool:
+    """Whether the mask is a tensor, or was made from one, that wants a gradient."""
+    values = mask.given if isinstance(mask, PreparedMask) else mask
+    return isinstance(values, Tensor) and values.requires_grad
 
 
 def _extent(query: Tensor, key: Tensor, q_offset: int | Tensor | None) -> Geometry:

@@ -12,7 +12,7 @@ from headstock.attention.auto.report import lines
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
-from headstock.attention.call import bound_mask, bound_request
+from headstock.attention.call import bound_mask, bound_request, is_learned
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.mask_size import ROWS, bytes_of, rows_of
@@ -101,6 +101,7 @@ def explain(
         bias=added,
         log_sum_exp=return_lse,
         weights=return_weights,
+        mask_is_learned=is_learned(mask),
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     operands = query, key, value

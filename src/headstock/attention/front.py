@@ -10,7 +10,7 @@ from headstock.attention.auto.decisions import choose_auto
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
-from headstock.attention.call import Call, bound_mask, bound_request
+from headstock.attention.call import Call, bound_mask, bound_request, is_learned
 from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction, AttentionOutput
@@ -152,6 +152,7 @@ def attend(
         bias=added,
         log_sum_exp=return_lse,
         weights=return_weights,
+        mask_is_learned=is_learned(mask),
     )
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     operands = query, key, value

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headstock.attention.auto.decisions import choose_auto
 from headstock.attention.bias.binding import bias_of
-from headstock.attention.call import Call, bound_mask, bound_request
+from headstock.attention.call import Call, bound_mask, bound_request, is_learned
 from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
@@ -73,6 +73,7 @@ def call_attention(
     features["weights"] = return_weights or bool(features.get("weights"))
     features["bias"] = bias_of(features.get("bias"))
     check_inputs(query, key, value, features.get("sinks"), features["bias"])
+    features["mask_is_learned"] = is_learned(mask)
     request = request_of(query.shape[3], scaling=scaling, dropout=dropout, **features)
     given = mask_from_facts(facts) if mask is None else mask
     operands = query, key, value

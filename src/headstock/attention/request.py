@@ -15,7 +15,10 @@ __all__ = ["Request", "request_of"]
 
 
 class Request(NamedTuple):
-    """What one call asks for; None, 0.0 and False ask for nothing. `scaling_given` says that the caller chose it."""
+    """What one call asks for; None, 0.0 and False ask for nothing.
+
+    `scaling_given` says that the caller chose it, `mask_is_learned` that the mask is a tensor which wants a gradient.
+    """
 
     scaling: float
     scaling_given: bool = False
@@ -25,19 +28,21 @@ class Request(NamedTuple):
     bias: Tensor | ScoreBias | BoundBias | None = None
     log_sum_exp: bool = False
     weights: bool = False
+    mask_is_learned: bool = False
 
     @property
     def features(self) -> list[str]:
         """The features that this call asks for, of those in `FEATURES`."""
-        _, _, dropout, softcap, sinks, bias, log_sum_exp, weights = self
+        _, _, dropout, softcap, sinks, bias, log_sum_exp, weights, _ = self
         wanted = (bias is not None, dropout > 0.0, log_sum_exp, sinks is not None, softcap is not None, weights)
         return list(compress(FEATURES, wanted))
 
     @property
     def is_learned(self) -> bool:
-        """Whether the sinks or the bias want a gradient."""
+        """Whether the sinks, the bias or the mask want a gradient."""
         bias = self.bias.bias if isinstance(self.bias, BoundBias) else self.bias
-        return (self.sinks is not None and self.sinks.requires_grad) or (bias is not None and bias.requires_grad)
+        in_sinks = self.sinks is not None and self.sinks.requires_grad
+        return in_sinks or (bias is not None and bias.requires_grad) or self.mask_is_learned
 
     def options(self) -> dict[str, Any]:
         """The keywords of an `AttentionCore`."""

@@ -165,7 +165,7 @@ def _usual_call(situation: Situation) -> Situation:
 
 def _asked(request: Request) -> tuple[object, ...]:
     """What of the options decides who can serve a call, and how fast."""
-    _, scaling_given, dropout, softcap, sinks, bias, log_sum_exp, weights = request
+    _, scaling_given, dropout, softcap, sinks, bias, log_sum_exp, weights, _ = request
     form: object = None
     if bias is not None:
         form = (
