@@ -16,7 +16,14 @@ from headstock.attention.auto.model import Profile
 __all__ = ["CPU", "CUDA"]
 
 _EAGER: Final = Cost(
-    launch=330.0, products=40_000.0, scores=8000.0, copied=1200.0, mask=32_000.0, making=300.0, made=5000.0
+    launch=330.0,
+    products=40_000.0,
+    scores=8000.0,
+    traffic=50.0,
+    copied=1200.0,
+    mask=32_000.0,
+    making=300.0,
+    made=5000.0,
 )
 _CPU_ROWS: Final = {
     "sdpa": Cost(launch=80.0, products=36_000.0, traffic=50.0, copied=30.0, mask=115.0, making=380.0, made=1900.0),
