@@ -162,7 +162,8 @@ def test_checkpoint_policies_switch_transformers_layers_and_switch_them_back() -
 def test_checkpointing_that_was_switched_since_is_not_taken_back_in_half() -> None:
     model = under("llama")
     handle = apply(model, overrides(checkpoint="full", attention="sdpa"))
-    model.activation_checkpointing_disable()
+    switch_off = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
+    switch_off()
     with pytest.raises(MisplacedScope, match="must be as the override left it to be restored, got"):
         refuses(handle.undo, model)
     reset(model)

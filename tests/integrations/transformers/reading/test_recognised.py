@@ -20,6 +20,14 @@ BLOCKS = torch.tensor([[-1] * 3 + [0] * 4 + [-1] * 2 + [1] * 3, [-1] * 12])
 START = torch.tensor([0, 3])
 KEEP = torch.tensor([[1] * 12, [0] * 5 + [1] * 7]).bool()
 
+
+def packed_before_5_23(function: Any, _positions: Tensor, ids: Tensor) -> Any:
+    """What older versions make of packed sequences."""
+    return theirs.and_masks(theirs.packed_sequence_mask_function(ids), function)
+
+
+packed = getattr(theirs, "packed_sequence_compatibility_function", packed_before_5_23)
+
 READ: dict[str, tuple[Callable[..., Any], str | None]] = {
     "causal": (theirs.causal_mask_function, "causal()"),
     "bidirectional": (theirs.bidirectional_mask_function, "bidirectional()"),
@@ -32,16 +40,12 @@ READ: dict[str, tuple[Callable[..., Any], str | None]] = {
         "causal() | blockwise(ids=int64[2, 12])",
     ),
     "packed": (
-        theirs.packed_sequence_compatibility_function(theirs.causal_mask_function, POSITIONS, IDS),
+        packed(theirs.causal_mask_function, POSITIONS, IDS),
         "documents(ids=int64[2, 12]) & causal()",
     ),
     "packed window": (
-        theirs.packed_sequence_compatibility_function(theirs.sliding_window_causal_mask_function(3), POSITIONS, IDS),
+        packed(theirs.sliding_window_causal_mask_function(3), POSITIONS, IDS),
         "documents(ids=int64[2, 12]) & sliding_window(size=3)",
-    ),
-    "packed, positions that jump": (
-        theirs.packed_sequence_compatibility_function(theirs.sliding_window_causal_mask_function(3), JUMPING, IDS),
-        None,
     ),
     "padding": (
         theirs.and_masks(theirs.causal_mask_function, theirs.padding_mask_function(KEEP)),
@@ -63,6 +67,8 @@ READ: dict[str, tuple[Callable[..., Any], str | None]] = {
     "nothing": (theirs.or_masks(), None),
     "twice the distance": (lambda b, h, q, kv: (kv >= q - 4) & (kv - q < 3), "sliding_window(size=5, right=2)"),
 }
+if packed is not packed_before_5_23:
+    READ["packed, positions that jump"] = (packed(theirs.sliding_window_causal_mask_function(3), JUMPING, IDS), None)
 
 # What is no pattern, or cannot be asked with terms: it is run as the plain function that it is.
 PLAIN: dict[str, Callable[..., Any]] = {
