@@ -14,6 +14,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.compare import Contestant, Result, Settings, Target, agreeing, compared, interleaved, quantity, table
 from benchmarks.record import environment, write
 
+SLOW = {"blocked", "generation", "masks", "models"}  # half a minute each, tiny as they are
 TINY = ["--tiny", "--pairs", "2", "--seconds", "0.0001"]
 # What each benchmark sets headstock against, and how many of its ratios have a target.
 EXPECTED = {
@@ -47,7 +48,9 @@ def test_the_cpu_clock_counts_no_waiting_on_one_thread(threads: int, counted: bo
     assert (Settings(clock="cpu").timer(sleeping, threads).timeit(2).median >= 0.02) is counted
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXPECTED]
+)
 def test_a_benchmark_prints_a_ratio_for_each_pair(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, *TINY])
     printed = capsys.readouterr().out

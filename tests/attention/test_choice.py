@@ -15,7 +15,7 @@ from headstock.registry import declare
 from tests.support.attention_functions import additive, unmasked
 
 PLAIN = Request(0.5)
-OPERANDS = tuple(torch.randn(3, 1, 2, 5, 8))
+OPERANDS = (torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8))
 
 
 def test_the_named_one_is_what_the_table_holds_for_the_name() -> None:
