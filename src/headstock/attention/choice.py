@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from headstock.attention.contract import AttentionFunction, Contract, contract_of
-from headstock.attention.limits import READS_PAGES, UNLIMITED, Limits, missing_packages
+from headstock.attention.limits import READS_PAGES, UNLIMITED, Limits
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
 from headstock.errors import MissingDependency, UnsupportedFeature
@@ -82,10 +82,9 @@ def refuse(name: str, contract: Contract, reasons: list[str]) -> None:
 
 
 def _refuse_missing(name: str, limits: Limits) -> None:
-    absent = missing_packages(limits.packages)
+    absent = limits.absent()
     if absent:
-        wanted = " and ".join(each.replace(" | ", " or ") for each in absent)
         raise MissingDependency(
-            f"attention function {name!r} must have {wanted} installed, got none; "
+            f"attention function {name!r} must have {absent} installed, got none; "
             f"{limits.install or 'install it'}, or choose another implementation"
         )

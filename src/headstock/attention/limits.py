@@ -98,6 +98,10 @@ class Limits:
         if self.further is not None:
             yield from self.further(situation, request)
 
+    def absent(self) -> str:
+        """The packages that are missing, in words; nothing where none is."""
+        return " and ".join(each.replace(" | ", " or ") for each in missing_packages(self.packages))
+
     def _of_device(self, situation: Situation) -> Iterator[str]:
         device = situation.device.type
         if self.devices is not None and device not in self.devices:
@@ -134,9 +138,9 @@ class Limits:
             yield "does not work inside of compiled code"
         if situation.is_paged and not self.paged:
             yield "does not read pages"
-        absent = missing_packages(self.packages)
+        absent = self.absent()
         if absent:
-            yield f"is not installed ({' and '.join(each.replace(' | ', ' or ') for each in absent)})"
+            yield f"is not installed ({absent})"
 
 
 UNLIMITED = Limits()

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
 
 from headstock.attention.bias import Alibi, BoundBias
@@ -77,7 +76,7 @@ class Kernel(NamedTuple):
 
     def reasons_against(self, situation: Situation, request: Request) -> Iterator[str]:
         """Why it cannot serve a call, a phrase each."""
-        learns = situation.needs_gradient or _learns(request.sinks)
+        learns = situation.needs_gradient
         if self.generation == 2 and (0,) < self.version < (2, 1):
             yield f"needs flash-attn 2.1, which aligns masks at the last key (this is {self.name})"
         if situation.is_compiling and not self.is_traceable:
@@ -136,10 +135,6 @@ class Kernel(NamedTuple):
             yield "takes no bias but alibi"
         elif torch.is_grad_enabled() and form.requires_grad:
             yield "has no gradient of alibi's slopes"
-
-
-def _learns(tensor: Tensor | None) -> bool:
-    return tensor is not None and torch.is_grad_enabled() and tensor.requires_grad
 
 
 def kernel_of(generation: int, module: ModuleType) -> Kernel | None:

@@ -89,8 +89,6 @@ def _computed(call: TokenCall) -> tuple[Tensor, Tensor | None]:
 def _further(situation: Situation, request: Request) -> Iterator[str]:
     takes = arguments_of_varlen()
     learns = situation.needs_gradient
-    if request.sinks is not None:
-        learns = learns or (torch.is_grad_enabled() and request.sinks.requires_grad)
     if learns and request.log_sum_exp:
         yield "gives a log-sum-exp without a gradient"
     if learns and request.sinks is not None:

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, AUTO
 
-__all__ = ["IMPLEMENTATIONS", "PREFIX", "available"]
-
-PREFIX = "headstock"
+__all__ = ["IMPLEMENTATIONS", "available"]
 
 #: transformers acts by itself on names that contain "sdpa", "flash", "flex_attention" or "paged|": these do not.
 IMPLEMENTATIONS: Mapping[str, str] = {
