@@ -48,11 +48,22 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os
 
 @pytest.fixture(autouse=True)
 def _repeatable() -> Iterator[None]:
-    """Seed torch before each test, and forget afterwards what it compiled: recompilation limits count across tests."""
+    """Seed torch before each test, and leave nothing behind for the next.
+
+    What was compiled is forgotten, since recompilation limits count across tests; what was installed into transformers
+    must be taken out again by the test itself.
+    """
     torch.manual_seed(0)
+    before = _installed()
     yield
+    assert _installed() == before
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
+
+
+def _installed() -> tuple[str, ...]:
+    module = sys.modules.get("headstock.integrations.transformers.installing")
+    return module.installed() if module is not None else ()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -176,7 +176,7 @@ def test_gradients_of_the_operands_are_refused_on_the_cpu() -> None:
 
 def test_a_float_mask_that_requires_a_gradient_is_refused() -> None:
     mask = torch.randn(3, 3, requires_grad=True)
-    with pytest.raises(UnsupportedFeature, match="must be called without gradients, which torch has on CUDA"):
+    with pytest.raises(UnsupportedFeature, match=r"has no gradients on cpu \(only on cuda\)"):
         attend(*_operands(3, 3), mask=mask, implementation="flex_attention")
 
 
@@ -186,6 +186,9 @@ def test_the_core_refuses_what_the_table_would() -> None:
         flex_attention_core(*operands, scaling=1.0, dropout=0.1)
     with pytest.raises(UnsupportedFeature, match="must be called without the log-sum-exp, which torch gives on CUDA"):
         flex_attention_core(*operands, BlockMaskOrTiles(None, None), scaling=1.0, log_sum_exp=True)
+    operands[0].requires_grad_()
+    with pytest.raises(UnsupportedFeature, match="must be called without gradients, which torch has on CUDA"):
+        flex_attention_core(*operands, scaling=1.0)
 
 
 @pytest.mark.parametrize(

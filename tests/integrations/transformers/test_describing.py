@@ -7,6 +7,7 @@ import pytest
 import transformers
 
 from headstock.errors import ConfigWarning, UnsupportedFeature
+from headstock.integrations.transformers import installed
 from headstock.integrations.transformers.describing import described
 from headstock.overrides import inspect
 from tests.support.transformers_attention import with_headstock
@@ -47,3 +48,11 @@ def test_a_function_that_transformers_does_not_know_is_refused(tmp_path: Path) -
         pytest.raises(UnsupportedFeature, match=r"one of 'auto', .* got 'mine'; leave it out"),
     ):
         described(tmp_path, "mine")
+
+
+def test_what_fails_leaves_nothing_installed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "nothing_such"}')
+    for attention in ("auto", "mine"):
+        with pytest.raises(UnsupportedFeature):
+            described(tmp_path, attention)
+        assert installed() == ()

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstock.errors import UnsupportedFeature
-from headstock.integrations.transformers.installing import install
+from headstock.errors import HeadstockError, UnsupportedFeature
+from headstock.integrations.transformers.installing import install, installed, uninstall
 from headstock.integrations.transformers.naming import IMPLEMENTATIONS
 from headstock.integrations.transformers.package import transformers_package
 
@@ -20,7 +20,7 @@ _AUTO = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM"
 def described(folder: Path, attention: str = "auto") -> nn.Module:
     """The model that a folder's `config.json` describes, on the meta device, with headstock's attention.
 
-    Nothing is downloaded, and no code that lies in the folder is run.
+    Nothing is downloaded, and no code that lies in the folder is run. `install` is called, and undone where this fails.
 
     Args:
         folder: with `config.json`.
@@ -31,22 +31,36 @@ def described(folder: Path, attention: str = "auto") -> nn.Module:
         UnsupportedFeature: transformers has no such model, or knows no such function.
     """
     package = transformers_package()
+    before = installed()
+    try:
+        return _built(package, folder, _name_of(attention))
+    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        if not before:  # what failed leaves nothing behind
+            uninstall()
+        if isinstance(error, HeadstockError):
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise UnsupportedFeature(
+            f"config.json must describe a model that transformers {package.__version__} can build, got {folder}: {told}"
+        ) from error
+
+
+def _name_of(attention: str) -> str:
+    """What transformers calls a function of headstock, once it is installed."""
     names = {held: name for name, held in IMPLEMENTATIONS.items()}
     if names.get(attention) not in install():
         raise UnsupportedFeature(
             f"the attention of transformers' models must be one of {', '.join(map(repr, names))}, got {attention!r}; "
             "leave it out for 'auto'"
         )
-    try:
-        config = package.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model_class = _class_for(package, config)
-        with torch.device("meta"):
-            model: nn.Module = model_class._from_config(config, attn_implementation=names[attention])
-    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise UnsupportedFeature(
-            f"config.json must describe a model that transformers {package.__version__} can build, got {folder}: {told}"
-        ) from error
+    return names[attention]
+
+
+def _built(package: Any, folder: Path, name: str) -> nn.Module:
+    config = package.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model_class = _class_for(package, config)
+    with torch.device("meta"):
+        model: nn.Module = model_class._from_config(config, attn_implementation=name)
     return model.eval()
 
 
