@@ -1,7 +1,9 @@
 """What a mask does in a geometry, read from its structure alone: no data is touched, nothing is evaluated."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from headstock.masks.contract import Predicate
@@ -15,6 +17,9 @@ _EVERYTHING = Band(None, None)
 
 def hides_nothing(predicate: Predicate, geometry: Geometry) -> bool:
     """Say whether every query surely sees every key."""
+    kept = _kept(predicate, geometry)
+    if kept is not None:
+        return kept.hides_nothing
     if isinstance(predicate, Conjunction):
         if all(hides_nothing(operand, geometry) for operand in predicate.operands):
             return True
@@ -26,13 +31,49 @@ def hides_nothing(predicate: Predicate, geometry: Geometry) -> bool:
 
 def is_top_left_causal(predicate: Predicate, geometry: Geometry) -> bool:
     """Say whether the mask surely is the lower triangle that starts at the first query and the first key."""
+    kept = _kept(predicate, geometry)
+    if kept is not None:
+        return kept.is_top_left_causal
     band = _joint_band(predicate, geometry)
-    if (
-        band is None
-        or band.upper is None
-        or isinstance(geometry.q_offset, Tensor)
-        or isinstance(geometry.kv_offset, Tensor)
+    return band is not None and _is_triangle(band, geometry)
+
+
+def leaves_no_empty_row(predicate: Predicate, geometry: Geometry) -> bool:
+    """Say whether every query surely sees some key."""
+    kept = _kept(predicate, geometry)
+    if kept is not None:
+        return kept.leaves_no_empty_row
+    if isinstance(predicate, Disjunction) and any(
+        leaves_no_empty_row(operand, geometry) for operand in predicate.operands
     ):
+        return True
+    band = _joint_band(predicate, geometry)
+    return band is not None and _fills_every_row(band, geometry)
+
+
+class _Answers(NamedTuple):
+    hides_nothing: bool
+    is_top_left_causal: bool
+    leaves_no_empty_row: bool
+
+
+def _kept(predicate: Predicate, geometry: Geometry) -> _Answers | None:
+    """The answers for a band over numbers that are known: a function of these alone, asked again in every layer."""
+    extent = (geometry.q_length, geometry.kv_length, geometry.q_offset, geometry.kv_offset)
+    if torch.compiler.is_compiling() or any(type(each) is not int for each in extent):
+        return None
+    band = band_of(predicate)
+    return None if band is None else _of_band(band, *extent)
+
+
+@lru_cache(maxsize=1024)
+def _of_band(band: Band, q_length: int, kv_length: int, q_offset: int, kv_offset: int) -> _Answers:
+    geometry = Geometry(1, q_length, kv_length, q_offset=q_offset, kv_offset=kv_offset)
+    return _Answers(_covers(band, geometry), _is_triangle(band, geometry), _fills_every_row(band, geometry))
+
+
+def _is_triangle(band: Band, geometry: Geometry) -> bool:
+    if band.upper is None or isinstance(geometry.q_offset, Tensor) or isinstance(geometry.kv_offset, Tensor):
         return False
     shift = geometry.kv_offset - geometry.q_offset
     # Relative indices: j' - i' = j - i - shift, at least 1 - q_length.
@@ -41,14 +82,9 @@ def is_top_left_causal(predicate: Predicate, geometry: Geometry) -> bool:
     )
 
 
-def leaves_no_empty_row(predicate: Predicate, geometry: Geometry) -> bool:
-    """Say whether every query surely sees some key."""
-    if isinstance(predicate, Disjunction) and any(
-        leaves_no_empty_row(operand, geometry) for operand in predicate.operands
-    ):
-        return True
-    band, queries, keys = _joint_band(predicate, geometry), _query_range(geometry), _key_range(geometry)
-    if band is None or not is_known(geometry.kv_length > 0):
+def _fills_every_row(band: Band, geometry: Geometry) -> bool:
+    queries, keys = _query_range(geometry), _key_range(geometry)
+    if not is_known(geometry.kv_length > 0):
         return False
     if band.lower is not None and band.upper is not None and not is_known(band.lower <= band.upper):
         return False
