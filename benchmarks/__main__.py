@@ -18,6 +18,7 @@ from benchmarks import (
     blocked,
     checkpointing,
     conv1d,
+    generate,
     generation,
     imports,
     long_context,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Result]]] = {
     "checkpointing": checkpointing.run,
     "models": models.run,
     "generation": generation.run,
+    "generate": generate.run,
     "rotation": rotation.run,
     "long_context": long_context.run,
 }

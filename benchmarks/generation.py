@@ -15,7 +15,7 @@ from headstock.models.generation import generate
 from headstock.models.gguf import read_gguf
 from headstock.models.llama import LlamaConfig, LlamaForCausalLM
 
-__all__ = ["run"]
+__all__ = ["MOST_PAIRS", "NEW", "PROMPT", "pretrained", "prompts", "run", "theirs_of"]
 
 PROMPT, NEW = 64, 64
 MOST_PAIRS = 5  # a measurement takes seconds
@@ -36,7 +36,9 @@ TINY: dict[str, Any] = {
 def run(settings: Settings) -> list[Result]:
     """A prompt of 64 tokens and 64 more, the prompt alone, and a padded batch; on one thread and on two."""
     disable_progress_bar()
-    ours, theirs = _models(settings)
+    config, tensors = pretrained(settings)
+    ours = LlamaForCausalLM.from_tensors(LlamaConfig(**config), tensors, "sdpa")
+    theirs = theirs_of(config, ours, "sdpa")
     prompt, new = (8, 4) if settings.tiny else (PROMPT, NEW)
     fewer = dataclasses.replace(settings, pairs=min(settings.pairs, MOST_PAIRS))
     results, before = [], torch.get_num_threads()
@@ -52,24 +54,31 @@ def run(settings: Settings) -> list[Result]:
     return results
 
 
-def _models(settings: Settings) -> tuple[LlamaForCausalLM, Any]:
+def pretrained(settings: Settings) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The configuration of SmolLM2 and its weights; those of a tiny model where sizes are tiny."""
     if settings.tiny:
-        config, made = TINY, LlamaForCausalLM(LlamaConfig(**TINY))
-        tensors = made.state_dict()
-    else:
-        read = read_gguf(package_file(*SMOLLM2))
-        config, tensors = read.config, read.tensors
-    ours = LlamaForCausalLM.from_tensors(LlamaConfig(**config), tensors, "sdpa")
-    theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**config, "attn_implementation": "sdpa"})).eval()
-    theirs.load_state_dict({**tensors, "lm_head.weight": ours.lm_head.weight})
-    theirs.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
-    return ours, theirs
+        return TINY, LlamaForCausalLM(LlamaConfig(**TINY)).state_dict()
+    read = read_gguf(package_file(*SMOLLM2))
+    return read.config, read.tensors
+
+
+def theirs_of(config: dict[str, Any], ours: LlamaForCausalLM, attention: str) -> Any:
+    """transformers' model of the floats of ours; it generates greedily, and never ends early."""
+    theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**config, "attn_implementation": attention}))
+    theirs.load_state_dict({**ours.state_dict(), "lm_head.weight": ours.lm_head.weight})
+    theirs.eval().generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
+    return theirs
+
+
+def prompts(rows: int, prompt: int, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Random tokens `[rows, prompt]`, and True where they are no padding on the left: several rows differ in length."""
+    ids = torch.randint(4, vocabulary, (rows, prompt), generator=torch.Generator().manual_seed(rows))
+    lengths = torch.linspace(prompt // 2, prompt, rows).round() if rows > 1 else torch.tensor([prompt])
+    return ids, torch.arange(prompt) >= prompt - lengths[:, None]
 
 
 def _runs(ours: LlamaForCausalLM, theirs: Any, rows: int, prompt: int, count: int) -> dict[str, Callable[[], Tensor]]:
-    ids = torch.randint(4, ours.config.vocab_size, (rows, prompt), generator=torch.Generator().manual_seed(rows))
-    lengths = torch.linspace(prompt // 2, prompt, rows).round() if rows > 1 else torch.tensor([prompt])
-    keep = torch.arange(prompt) >= prompt - lengths[:, None]
+    ids, keep = prompts(rows, prompt, ours.config.vocab_size)
     return {
         "headstock": lambda: torch.stack([*generate(ours, ids, max_new_tokens=count, attention_mask=keep)], 1),
         "transformers": lambda: theirs.generate(ids, attention_mask=keep.long(), max_new_tokens=count)[:, prompt:],

@@ -14,7 +14,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.compare import Contestant, Result, Settings, Target, agreeing, compared, interleaved, quantity, table
 from benchmarks.record import environment, write
 
-SLOW = {"blocked", "generation", "masks", "models"}  # half a minute each, tiny as they are
+SLOW = {"blocked", "generate", "generation", "masks", "models"}  # half a minute each, tiny as they are
 TINY = ["--tiny", "--pairs", "2", "--seconds", "0.0001"]
 # What each benchmark sets headstock against, and how many of its ratios have a target.
 EXPECTED = {
@@ -24,6 +24,7 @@ EXPECTED = {
     "checkpointing": (["no checkpointing", "transformers"], 0),
     "models": (["transformers"], 0),
     "generation": (["transformers"], 2),
+    "generate": (["sdpa"], 4),
     "masks": (["to_dense", "create_block_mask", "dense mask", "one plan"], 0),
     "blocked": (["F.sdpa, causal", "F.sdpa, dense", "F.sdpa", "eight calls", "512 tokens", "dense boolean mask"], 0),
     "auto": (["sdpa", "F.sdpa, repeated keys"], 0),
