@@ -1,7 +1,7 @@
 """The way in without a module."""
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, Unpack, overload
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,6 +14,7 @@ from headstock.attention.call import Call, bound_mask, bound_request, is_learned
 from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO, choose
 from headstock.attention.contract import AttentionFunction, AttentionOutput
+from headstock.attention.options import RowOptions
 from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
@@ -23,19 +24,10 @@ from headstock.masks import MaskLike, PreparedMask
 __all__ = ["attend"]
 
 
-class Options(TypedDict, total=False):
+class Options(RowOptions, total=False):
     """What the calls that ask for the output alone and those that ask for more have in common."""
 
-    mask: MaskLike | None
-    implementation: str
-    scaling: float | None
-    dropout: float
-    softcap: float | None
-    sinks: Tensor | None
-    bias: Tensor | ScoreBias | BoundBias | BiasFunction | None
     q_offset: int | Tensor | None
-    checked: bool
-    interface: Mapping[str, AttentionFunction] | None
 
 
 @overload

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from torch import Tensor
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import AttentionFunction
 from headstock.attention.front import attend
+from headstock.attention.options import CommonOptions
 from headstock.errors import InvalidComponent, InvalidShape
 from headstock.masks import Mask, Predicate
 from headstock.masks.sequences import mask_within
@@ -35,18 +36,11 @@ class PackedOutput(NamedTuple):
     weights: Float[Tensor, "heads tokens keys"] | None = None
 
 
-class PackedOptions(TypedDict, total=False):
+class PackedOptions(CommonOptions, total=False):
     """What the calls that ask for the output alone and those that ask for more have in common."""
 
     cu_seqlens_k: Tensor | None
     mask: Mask | Predicate | str | None
-    implementation: str
-    scaling: float | None
-    dropout: float
-    softcap: float | None
-    sinks: Tensor | None
-    checked: bool
-    interface: Mapping[str, AttentionFunction] | None
 
 
 @overload

@@ -94,7 +94,9 @@ def _triangles(plan: TiledPlan) -> frozenset[int]:
     if plan.q_size != plan.kv_size:
         return frozenset()
     triangle = torch.ones(plan.tiles.shape[1:], dtype=torch.bool, device=plan.tiles.device).tril_()
-    return frozenset((plan.tiles == triangle).flatten(1).all(1).nonzero().flatten().tolist())
+    # Few pass the look at the first and last row, and only these are read whole.
+    (likely,) = (plan.tiles[:, (0, -1)] == triangle[[0, -1]]).flatten(1).all(1).nonzero(as_tuple=True)
+    return frozenset(likely[(plan.tiles[likely] == triangle).flatten(1).all(1)].tolist())
 
 
 def _pieces_by_row(plan: TiledPlan, q_blocks: int, triangles: frozenset[int]) -> Iterator[list[Piece]]:

@@ -1,7 +1,7 @@
 """The way in for keys and values in pages."""
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, Unpack, overload
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,7 @@ from headstock.attention.bias.evaluation import BiasFunction
 from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import AttentionFunction, AttentionOutput
+from headstock.attention.options import RowOptions
 from headstock.attention.paged.call import paged_call
 from headstock.attention.paged.checks import check_fit, check_pages, check_table
 from headstock.attention.paged.choice import choose_reader
@@ -24,20 +25,6 @@ from headstock.masks import MaskLike
 __all__ = ["attend_paged"]
 
 
-class PagedOptions(TypedDict, total=False):
-    """What the calls that ask for the output alone and those that ask for more have in common."""
-
-    mask: MaskLike | None
-    implementation: str
-    scaling: float | None
-    dropout: float
-    softcap: float | None
-    sinks: Tensor | None
-    bias: Tensor | ScoreBias | BoundBias | BiasFunction | None
-    checked: bool
-    interface: Mapping[str, AttentionFunction] | None
-
-
 @overload
 def attend_paged(
     query: Tensor,
@@ -45,11 +32,11 @@ def attend_paged(
     *,
     return_lse: Literal[False] = ...,
     return_weights: Literal[False] = ...,
-    **options: Unpack[PagedOptions],
+    **options: Unpack[RowOptions],
 ) -> Tensor: ...
 @overload
 def attend_paged(
-    query: Tensor, pages: Pages, *, return_lse: bool = ..., return_weights: bool = ..., **options: Unpack[PagedOptions]
+    query: Tensor, pages: Pages, *, return_lse: bool = ..., return_weights: bool = ..., **options: Unpack[RowOptions]
 ) -> Tensor | AttentionOutput: ...
 def attend_paged(
     query: Float[Tensor, "batch heads queries head_dim"],
