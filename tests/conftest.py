@@ -1,5 +1,6 @@
 """What holds for every test: one thread, no network, seeded randomness, checked shapes, hypothesis profiles."""
 
+import contextlib
 import os
 import pickle
 import sys
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from tests.support import shapes
+from tests.support.products import exact_products
 
 shapes.install()
 torch.set_num_threads(1)
@@ -59,6 +61,13 @@ def _repeatable() -> Iterator[None]:
     assert _installed() == before
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
+
+
+@pytest.fixture(autouse=True)
+def _exact_products(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compute in full precision where a test runs on a CUDA device."""
+    with contextlib.nullcontext() if request.node.get_closest_marker("cuda") is None else exact_products():
+        yield
 
 
 def _installed() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from headstock.errors import MissingDependency, UnsupportedFeature
 from tests.support.attention import Computed, assert_within, attention_loop, bounds, gradients, upstream_of
 from tests.support.attention_cases import Case, attention_cases
 from tests.support.blocked import some
+from tests.support.devices import moved, on_each_device
 from tests.support.no_work import NoTensorWork
 from tests.support.paged_calls import PagedCase, paged_cases
 
@@ -45,16 +46,17 @@ def _calls(draw: st.DrawFn, /, **options: Any) -> Call:
     return Call(draw(attention_cases(**options)), asked, draw(st.booleans()))
 
 
-def _leaves(case: Case, *, learned: bool) -> dict[str, Tensor]:
+def _leaves(case: Case, device: str, *, learned: bool) -> dict[str, Tensor]:
     named = {name: leaf for name, leaf in case.inputs.leaves().items() if name != "added"}
-    return {name: leaf.detach().clone().requires_grad_(learned) for name, leaf in named.items()}
+    return {name: moved(leaf.detach().clone(), device).requires_grad_(learned) for name, leaf in named.items()}
 
 
-def _check(name: str, call: Call) -> None:
+def _check(name: str, call: Call, device: str) -> None:
     """What the entry gives is what the formula does; only a named one may refuse the call, and says who does."""
     case, asked, learned = call
-    leaves = _leaves(case, learned=learned)
-    options = {**case.keywords(), **{each: leaf for each, leaf in leaves.items() if each in ("sinks", "bias")}, **asked}
+    leaves = _leaves(case, device, learned=learned)
+    given = {each: leaf for each, leaf in leaves.items() if each in ("sinks", "bias")}
+    options = {**moved(case.keywords(), device), **given, **asked}
     query, key, value = (leaves[each] for each in ("query", "key", "value"))
     found = _unless_refused(name, lambda: attend(query, key, value, implementation=name, **options))
     if found is None:
@@ -81,55 +83,61 @@ def _compare(name: str, case: Case, result: AttentionOutput, leaves: dict[str, T
     upstream = upstream._replace(log_sum_exp=torch.zeros_like(upstream.log_sum_exp))
     exact = attention_loop(inputs)
     allowed, of_gradients = bounds(inputs, exact, upstream, dtype)
-    assert result.output.dtype == dtype
+    output = result.output.cpu()
+    assert output.dtype == dtype
     for what in Computed._fields:
         given = getattr(result, what)
         if given is not None:
-            assert_within(given, getattr(exact, what), getattr(allowed, what), f"{what} of {name}")
+            assert_within(given.cpu(), getattr(exact, what), getattr(allowed, what), f"{what} of {name}")
     if not leaves:
         return
-    found = gradients(Computed(result.output, exact.log_sum_exp.detach(), exact.weights.detach()), leaves, upstream)
+    found = gradients(Computed(output, exact.log_sum_exp.detach(), exact.weights.detach()), leaves, upstream)
     expected = gradients(exact, inputs.leaves(), upstream)
     for what, gradient in found.items():
-        assert_within(gradient, expected[what], of_gradients[what], f"gradient of {what} of {name}")
+        assert_within(gradient.cpu(), expected[what], of_gradients[what], f"gradient of {what} of {name}")
 
 
+@on_each_device
 @pytest.mark.parametrize("name", [*NAMES, AUTO])
 @given(call=_calls())
 @settings(max_examples=some(2))
-def test_exact_or_refused(name: str, call: Call) -> None:
-    _check(name, call)
+def test_exact_or_refused(name: str, device: str, call: Call) -> None:
+    _check(name, call, device)
 
 
 @pytest.mark.slow
+@on_each_device
 @pytest.mark.parametrize("name", [*NAMES, AUTO])
 @given(call=_calls(longest=9))
 @settings(max_examples=12 * some(1))
-def test_exact_or_refused_in_thousands_of_calls(name: str, call: Call) -> None:
-    _check(name, call)
+def test_exact_or_refused_in_thousands_of_calls(name: str, device: str, call: Call) -> None:
+    _check(name, call, device)
 
 
 @pytest.mark.slow
+@on_each_device
 @pytest.mark.parametrize("name", sorted(SLOW_TO_START))
 @given(call=_calls(longest=40))
 @settings(max_examples=some(8))
-def test_exact_or_refused_where_it_compiles(name: str, call: Call) -> None:
-    _check(name, call)
+def test_exact_or_refused_where_it_compiles(name: str, device: str, call: Call) -> None:
+    _check(name, call, device)
 
 
+@on_each_device
 @pytest.mark.parametrize("name", [*NAMES, AUTO])
 @given(case=paged_cases(), return_lse=st.booleans())
 @settings(max_examples=some(5))
-def test_exact_or_refused_over_pages(name: str, case: PagedCase, return_lse: bool) -> None:
-    options = {**case.keywords(), "return_lse": return_lse}
-    found = _unless_refused(name, lambda: attend_paged(case.query, case.paged, implementation=name, **options))
+def test_exact_or_refused_over_pages(name: str, device: str, case: PagedCase, return_lse: bool) -> None:
+    options = {**moved(case.keywords(), device), "return_lse": return_lse}
+    query, paged = moved(case.query, device), moved(case.paged, device)
+    found = _unless_refused(name, lambda: attend_paged(query, paged, implementation=name, **options))
     if found is None:
         return
     inputs = case.inputs.exact()
     exact = attention_loop(inputs)
     allowed, _ = bounds(inputs, exact, upstream_of(case.inputs), case.query.dtype)
     output = found.output if isinstance(found, AttentionOutput) else found
-    assert_within(output, exact.output, allowed.output, f"output of {name}")
+    assert_within(output.cpu(), exact.output, allowed.output, f"output of {name}")
 
 
 @pytest.mark.parametrize("name", NAMES)

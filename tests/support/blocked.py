@@ -102,18 +102,22 @@ def geometry_of(case: Case) -> Geometry:
     return Geometry(batch, queries, keys, aligned, heads=heads)
 
 
-def blocks_of(mask: Any, geometry: Geometry, block_size: int | tuple[int, int]) -> CausalOrBlocks | None:
+def blocks_of(
+    mask: Any, geometry: Geometry, block_size: int | tuple[int, int], device: torch.device | None = None
+) -> CausalOrBlocks | None:
     """What `to_causal_or_blocks` gives, in blocks of another size, and never without a plan."""
     if mask is None:
         return None
-    values = prepare(mask, geometry).causal_or_blocks().bias
+    values = prepare(mask, geometry, device=device).causal_or_blocks().bias
     shown = mask if values is None else values.detach() > torch.finfo(values.dtype).min
-    return CausalOrBlocks(plan_of(shown, geometry, block_size), False, values)
+    return CausalOrBlocks(plan_of(shown, geometry, block_size, device), False, values)
 
 
-def plan_of(mask: Any, geometry: Geometry, block_size: int | tuple[int, int]) -> TiledPlan:
+def plan_of(
+    mask: Any, geometry: Geometry, block_size: int | tuple[int, int], device: torch.device | None = None
+) -> TiledPlan:
     """The plan of a mask in blocks of any size."""
-    prepared = prepare(mask, geometry)
+    prepared = prepare(mask, geometry, device=device)
     return tiled(prepared.mask, prepared.plan(block_size), prepared.device)
 
 
@@ -141,7 +145,7 @@ def run_in_steps(
         leaves["query"],
         leaves["key"],
         leaves["value"],
-        blocks_of(case.mask, geometry, chosen.block_size),
+        blocks_of(case.mask, geometry, chosen.block_size, leaves["query"].device),
         scaling=case.inputs.scaling,
         softcap=case.inputs.softcap,
         sinks=leaves.get("sinks"),

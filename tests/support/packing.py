@@ -1,6 +1,6 @@
 """What kernels over packed sequences mean by their arguments, written from flash attention's documentation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
@@ -27,6 +27,7 @@ __all__ = [
     "dense_of_varlen",
     "flash_2_window",
     "kernel_entries",
+    "on_cpu",
     "packables",
     "window_entries",
 ]
@@ -72,6 +73,12 @@ def kernel_entries(longest_keys: int, queries: int, keys: int, is_causal: bool, 
         "flash attention 2 reads it otherwise"
     )
     return documented
+
+
+def on_cpu(packed: Varlen) -> Varlen:
+    """The same where its numbers can be compared with a loop's."""
+    made: dict[str, Any] = {name: each.cpu() for name, each in packed._asdict().items() if isinstance(each, Tensor)}
+    return packed._replace(**made)
 
 
 def dense_of_varlen(packed: Varlen) -> Tensor:

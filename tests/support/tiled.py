@@ -25,7 +25,7 @@ def dense_of(plan: TiledPlan, geometry: Geometry) -> Tensor:
                 blocks = plan.kv_block[begin:end].tolist()
                 assert blocks == sorted(set(blocks)), "ascending, each once"
                 for block, tile in zip(blocks, plan.tile[begin:end].tolist(), strict=True):
-                    own = torch.ones(q_size, kv_size, dtype=torch.bool) if tile < 0 else plan.tiles[tile]
+                    own = torch.ones(q_size, kv_size, dtype=torch.bool) if tile < 0 else plan.tiles[tile].cpu()
                     first_query, first_key = q_block * q_size, block * kv_size
                     assert first_key < keys
                     entries[row, head, first_query : first_query + q_size, first_key : first_key + kv_size] = own

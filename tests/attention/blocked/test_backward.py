@@ -12,6 +12,7 @@ from torch import Tensor
 from headstock.attention import AttentionOutput, alibi, attend, relative_buckets, relative_table
 from headstock.masks import Geometry, PreparedMask, causal, prepare, sliding_window
 from tests.support.blocked import some
+from tests.support.devices import moved, on_each_device
 from tests.support.long_masks import long_compositions, long_geometries, long_patterns
 
 
@@ -71,18 +72,21 @@ def _run(name: str, call: Call, tensors: list[Tensor]) -> list[Tensor]:
     )
     assert found.log_sum_exp is not None
     upstream = torch.randn(found.output.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    upstream = upstream.to(found.output.device)
     finite = found.log_sum_exp[found.log_sum_exp.isfinite()]
     learned = leaves + [each for each in (sinks, bias) if each is not None]
     gradients = torch.autograd.grad((found.output * upstream).sum() + finite.sin().sum(), learned)
     return [found.output, found.log_sum_exp, *gradients]
 
 
+@on_each_device
 @given(call=_calls())
 @settings(max_examples=some(3))
-def test_masks_of_long_contexts(call: Call) -> None:
+def test_masks_of_long_contexts(device: str, call: Call) -> None:
     batch, heads, queries, keys = call.mask.geometry.shape
     shapes = ((batch, heads, queries, 4), (batch, call.kv_heads, keys, 4), (batch, call.kv_heads, keys, 3))
-    tensors = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    tensors = moved([torch.randn(shape, dtype=torch.float64) for shape in shapes], device)
+    call = moved(call, device)
     for expected, found in zip(*(_run(name, call, tensors) for name in ("eager", "blocked")), strict=True):
         # A sum of that many terms, none of which is larger than the largest sum by more than their number.
         largest = expected[expected.isfinite()].abs().sum().item() + 1.0
@@ -90,11 +94,12 @@ def test_masks_of_long_contexts(call: Call) -> None:
         torch.testing.assert_close(found, expected, rtol=0.0, atol=limit)
 
 
+@on_each_device
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_as_near_to_the_exact_result_as_eager(dtype: torch.dtype) -> None:
-    tensors = [torch.randn(2, heads, 300, 32).to(dtype) for heads in (4, 2, 2)]
+def test_half_precision_is_as_near_to_the_exact_result_as_eager(dtype: torch.dtype, device: str) -> None:
+    tensors = moved([torch.randn(2, heads, 300, 32).to(dtype) for heads in (4, 2, 2)], device)
     mask = prepare(causal() & sliding_window(140), Geometry(2, 300, 300, heads=4))
-    call = Call(mask, 2, softcap=20.0, sinks=torch.randn(4).to(dtype), bias=None, form=_itself)
+    call = moved(Call(mask, 2, softcap=20.0, sinks=torch.randn(4).to(dtype), bias=None, form=_itself), device)
     exact = _run("eager", call._replace(sinks=call.sinks.double()), [each.double() for each in tensors])  # type: ignore[union-attr]
     for one, other in zip(exact, _run("blocked", call, tensors), strict=True):
         # Rounded once: half a unit of each number; a gradient reads the output, whose rounding is half a unit too,

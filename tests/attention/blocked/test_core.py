@@ -16,6 +16,7 @@ from tests.support.attention import Computed, Inputs, assert_within, attention_l
 from tests.support.attention_cases import Case, attention_cases
 from tests.support.biases import bias_loop, forms
 from tests.support.blocked import Steps, geometry_of, leaves_of, of_rounded_output, run_in_steps, small, some, steps
+from tests.support.devices import moved, on_each_device
 
 Exact = tuple[Computed, Computed, Computed, dict[str, Tensor]]
 
@@ -32,57 +33,63 @@ def _exact(inputs: Inputs, dtype: torch.dtype) -> Exact:
 def _check_results(found: AttentionOutput, exact: Computed, allowed: Computed, dtype: torch.dtype) -> None:
     assert found.log_sum_exp is not None
     assert (found.output.dtype, found.log_sum_exp.dtype) == (dtype, torch.promote_types(dtype, torch.float32))
-    assert_within(found.output, exact.output, allowed.output, "output")
-    assert_within(found.log_sum_exp, exact.log_sum_exp, allowed.log_sum_exp, "log_sum_exp")
+    assert_within(found.output.cpu(), exact.output, allowed.output, "output")
+    assert_within(found.log_sum_exp.cpu(), exact.log_sum_exp, allowed.log_sum_exp, "log_sum_exp")
 
 
 def _gradients_of(found: AttentionOutput, leaves: dict[str, Tensor], upstream: Computed) -> dict[str, Tensor]:
     assert found.log_sum_exp is not None
-    return gradients(Computed(found.output, found.log_sum_exp, upstream.weights), leaves, upstream)
+    return gradients(Computed(found.output.cpu(), found.log_sum_exp.cpu(), upstream.weights), leaves, upstream)
 
 
-def _check(case: Case, compute: Callable[[dict[str, Tensor]], AttentionOutput]) -> None:
-    inputs, leaves, dtype = case.inputs.exact(), leaves_of(case), case.inputs.query.dtype
+def _check(case: Case, device: str, compute: Callable[[Case, dict[str, Tensor]], AttentionOutput]) -> None:
+    """What is computed of the case on its device is what the formula gives."""
+    inputs, there, dtype = case.inputs.exact(), moved(case, device), case.inputs.query.dtype
+    leaves = leaves_of(there)
     exact, upstream, allowed, of_gradients = _exact(inputs, dtype)
-    found = compute(leaves)
+    found = compute(there, leaves)
     _check_results(found, exact, allowed, dtype)
     expected = gradients(exact, inputs.leaves(), upstream)
     for name, gradient in _gradients_of(found, leaves, upstream).items():
-        assert_within(gradient, expected[name], of_gradients[name], f"gradient of {name}")
+        assert_within(gradient.cpu(), expected[name], of_gradients[name], f"gradient of {name}")
 
 
+@on_each_device
 @given(case=attention_cases(longest=12), chosen=steps())
 @settings(max_examples=some(3))
-def test_results_and_gradients_are_those_of_the_formula(case: Case, chosen: Steps) -> None:
+def test_results_and_gradients_are_those_of_the_formula(device: str, case: Case, chosen: Steps) -> None:
     with small(chosen):
-        _check(case, lambda leaves: run_in_steps(case, leaves, chosen))
+        _check(case, device, lambda there, leaves: run_in_steps(there, leaves, chosen))
 
 
+@on_each_device
 @given(case=attention_cases())
 @settings(max_examples=some(5))
-def test_a_name_of_attend(case: Case) -> None:
-    def compute(leaves: dict[str, Tensor]) -> AttentionOutput:
+def test_a_name_of_attend(device: str, case: Case) -> None:
+    def compute(there: Case, leaves: dict[str, Tensor]) -> AttentionOutput:
         given = {name: leaf for name, leaf in leaves.items() if name in ("sinks", "bias")}
         operands = (leaves["query"], leaves["key"], leaves["value"])
         found: AttentionOutput = attend(
-            *operands, implementation="blocked", return_lse=True, **{**case.keywords(), **given}
+            *operands, implementation="blocked", return_lse=True, **{**there.keywords(), **given}
         )
         return found
 
-    _check(case, compute)
+    _check(case, device, compute)
 
 
+@on_each_device
 @given(data=st.data(), case=attention_cases(longest=6, features=("sinks", "softcap")), chosen=steps())
 @settings(max_examples=some(5))
-def test_forms_of_a_bias_are_their_formulas(data: st.DataObject, case: Case, chosen: Steps) -> None:
+def test_forms_of_a_bias_are_their_formulas(device: str, data: st.DataObject, case: Case, chosen: Steps) -> None:
     form, geometry, dtype = data.draw(forms(case.inputs.query.shape[1])), geometry_of(case), case.inputs.query.dtype
     parameter = form.parameter.requires_grad_()
     numbers = bias_loop(form.meaning, parameter, geometry).detach().requires_grad_()
     inputs = replace(case.inputs.exact(), bias=numbers)
     exact, upstream, allowed, of_gradients = _exact(inputs, dtype)
-    leaves = {**leaves_of(case), "parameter": parameter}
+    there = moved(case, device)
+    leaves = {**leaves_of(there), "parameter": moved(parameter, device)}
     with small(chosen):
-        found = run_in_steps(case, leaves, chosen, form=form.make(parameter))
+        found = run_in_steps(there, leaves, chosen, form=form.make(leaves["parameter"]))
         _check_results(found, exact, allowed, dtype)
         gradient = _gradients_of(found, leaves, upstream)["parameter"]
     # A form is linear in its parameter, whose gradient sums over all pairs in float32.
@@ -92,7 +99,8 @@ def test_forms_of_a_bias_are_their_formulas(data: st.DataObject, case: Case, cho
     of_bias = gradients(exact, {"bias": numbers}, upstream)["bias"]
     off_bias = of_gradients["bias"] + numbers.numel() * torch.finfo(torch.float32).eps / 2 * of_bias.abs()
     exact_gradient = torch.tensordot(of_bias, jacobian, 4)
-    assert_within(gradient, exact_gradient, torch.tensordot(off_bias, jacobian.abs(), 4), "gradient of the parameter")
+    allowed_gradient = torch.tensordot(off_bias, jacobian.abs(), 4)
+    assert_within(gradient.cpu(), exact_gradient, allowed_gradient, "gradient of the parameter")
 
 
 @pytest.mark.parametrize("form", [alibi, lambda slopes: relative_table(slopes[:, None])], ids=["alibi", "table"])

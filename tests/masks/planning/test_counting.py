@@ -8,16 +8,19 @@ from hypothesis import strategies as st
 from headstock.masks import Geometry, causal, documents, plan, sliding_window
 from headstock.masks.planning import counting
 from headstock.masks.planning.counting import seen_keys
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases, loop
 
 
-@given(cases(least=1), st.sampled_from([1, 2, 3, (4, 2), 16]), st.sampled_from([1, 2**24]))
+@on_each_device
+@given(case=cases(least=1), block_size=st.sampled_from([1, 2, 3, (4, 2), 16]), entries=st.sampled_from([1, 2**24]))
 def test_each_query_sees_as_many_keys_as_the_mask_shows(
-    case: Case, block_size: int | tuple[int, int], entries: int
+    device: str, case: Case, block_size: int | tuple[int, int], entries: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "_ENTRIES", entries)
-        found = seen_keys(case.mask, plan(case.mask, case.geometry, block_size))
+        there = moved(case, device)
+        found = seen_keys(there.mask, plan(there.mask, there.geometry, block_size, device=device), device).cpu()
     expected = loop(case.meaning, case.geometry).sum(-1)
     assert torch.equal(found.expand(expected.shape), expected)
 

@@ -26,6 +26,7 @@ from headstock.masks import (
     to_dense,
 )
 from headstock.masks.planning import BlockPlan, Run, plan
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import cases, geometries, pattern_leaves
 
 sides = st.one_of(st.integers(1, 5), st.tuples(st.integers(1, 5), st.integers(1, 5)))
@@ -48,10 +49,11 @@ def spread(plan_blocks: Tensor, geometry: Geometry) -> Tensor:
     return plan_blocks.expand(geometry.batch_size, geometry.heads, -1, -1)
 
 
-@given(cases(least=1, longest=12), sides)
-def test_no_visible_pair_is_called_empty_and_no_hidden_one_full(case: Any, block_size: Any) -> None:
+@on_each_device
+@given(case=cases(least=1, longest=12), block_size=sides)
+def test_no_visible_pair_is_called_empty_and_no_hidden_one_full(device: str, case: Any, block_size: Any) -> None:
     mask, _, geometry = case
-    found = plan(mask, geometry, block_size)
+    found = plan(moved(mask, device), moved(geometry, device), block_size, device=device)
     some, every = blocks_of(to_dense(mask, geometry).expand(geometry.shape), found)
     full, partial = spread(found.full, geometry), spread(found.partial, geometry)
     assert not (full & partial).any()
@@ -74,6 +76,7 @@ PACKED = torch.tensor([sorted([7, 7, 1, 2, 2, 2, 3, 9] * 5), [0] * 13 + [1] * 27
 KEEP = torch.arange(LENGTH) < torch.tensor([[40], [31]])
 
 
+@on_each_device
 @pytest.mark.parametrize("block_size", [1, 4, 7, (3, 8), 64])
 @pytest.mark.parametrize("q_offset", [0, 5, torch.tensor(3), torch.tensor([0, 6])])
 @pytest.mark.parametrize(
@@ -92,9 +95,9 @@ KEEP = torch.arange(LENGTH) < torch.tensor([[40], [31]])
     ],
     ids=str,
 )
-def test_compositions_in_use_are_tight(mask: Mask, q_offset: int | Tensor, block_size: Any) -> None:
+def test_compositions_in_use_are_tight(mask: Mask, q_offset: int | Tensor, block_size: Any, device: str) -> None:
     geometry = Geometry(batch_size=2, q_length=33, kv_length=LENGTH, q_offset=q_offset, heads=2)
-    found = plan(mask, geometry, block_size)
+    found = plan(moved(mask, device), moved(geometry, device), block_size, device=device)
     some, every = blocks_of(to_dense(mask, geometry).expand(geometry.shape), found)
     assert torch.equal(spread(found.full, geometry), every)
     assert torch.equal(spread(found.partial, geometry), some & ~every)

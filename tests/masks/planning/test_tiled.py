@@ -16,14 +16,15 @@ from headstock.masks import (
     sliding_window,
 )
 from headstock.masks.planning.tiled import TiledPlan, tiled
+from tests.support.devices import moved, on_each_device
 from tests.support.mask_formulas import block_sizes, deep_cases
 from tests.support.masks import Case, cases, loop
 from tests.support.tiled import dense_of
 
 
-def _plan(mask: Mask, geometry: Geometry, block_size: int | tuple[int, int]) -> TiledPlan:
-    prepared = prepare(mask, geometry)
-    return tiled(mask, prepared.plan(block_size), prepared.device)
+def _plan(mask: Mask, geometry: Geometry, block_size: int | tuple[int, int], device: str = "cpu") -> TiledPlan:
+    prepared = prepare(moved(mask, device), moved(geometry, device), device=device)
+    return tiled(prepared.mask, prepared.plan(block_size), prepared.device)
 
 
 @given(case=cases(depth=2, longest=13), block_size=block_sizes())
@@ -34,9 +35,12 @@ def test_says_what_the_mask_says(case: Case, block_size: int | tuple[int, int]) 
     assert (found.q_size, found.kv_size) == sides
 
 
+@on_each_device
 @given(case=deep_cases(longest=9), block_size=block_sizes())
-def test_says_what_deep_expressions_and_formulas_say(case: Case, block_size: int | tuple[int, int]) -> None:
-    found = _plan(case.mask, case.geometry, block_size)
+def test_says_what_deep_expressions_and_formulas_say(
+    device: str, case: Case, block_size: int | tuple[int, int]
+) -> None:
+    found = _plan(case.mask, case.geometry, block_size, device)
     assert torch.equal(dense_of(found, case.geometry), loop(case.meaning, case.geometry))
 
 

@@ -12,14 +12,19 @@ from transformers import masking_utils
 from headstock.errors import InvalidConfig
 from headstock.masks import Geometry, Mask, causal, padding, prepare, to_additive
 from tests.masks.representations.test_dense import both
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases, loop
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
-@given(cases(), st.sampled_from(DTYPES))
-def test_zero_where_the_meaning_says_yes_and_the_lowest_finite_value_elsewhere(case: Case, dtype: torch.dtype) -> None:
-    found = to_additive(case.mask, case.geometry, dtype)
+@on_each_device
+@given(case=cases(), dtype=st.sampled_from(DTYPES))
+def test_zero_where_the_meaning_says_yes_and_the_lowest_finite_value_elsewhere(
+    device: str, case: Case, dtype: torch.dtype
+) -> None:
+    there = moved(case, device)
+    found = to_additive(there.mask, there.geometry, dtype, device=device).cpu()
     hidden = ~loop(case.meaning, case.geometry)
     assert found.dtype == dtype
     assert torch.equal(

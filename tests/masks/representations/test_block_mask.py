@@ -10,6 +10,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from headstock.errors import InvalidConfig
 from headstock.masks import Geometry, causal, documents, padding, prepare, sliding_window, to_block_mask, to_dense
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import geometries, pattern_leaves
 
 FIELDS = (
@@ -27,13 +28,14 @@ def alike(found: BlockMask, expected: BlockMask) -> None:
         assert torch.equal(left.expand_as(right), right), field
 
 
-@given(st.data(), st.sampled_from([1, 2, 4, (4, 2)]))
-def test_equals_torchs_own_for_every_pattern(data: st.DataObject, block_size: Any) -> None:
-    geometry = data.draw(geometries(least=1, longest=12))
-    mask = data.draw(pattern_leaves(geometry)).mask
-    found = to_block_mask(mask, geometry, block_size=block_size)
+@on_each_device
+@given(data=st.data(), block_size=st.sampled_from([1, 2, 4, (4, 2)]))
+def test_equals_torchs_own_for_every_pattern(device: str, data: st.DataObject, block_size: Any) -> None:
+    extent = data.draw(geometries(least=1, longest=12))
+    geometry, mask = moved(extent, device), moved(data.draw(pattern_leaves(extent)).mask, device)
+    found = to_block_mask(mask, geometry, block_size=block_size, device=device)
     batch_size, heads, queries, keys = geometry.shape
-    expected = create_block_mask(found.mask_mod, batch_size, heads, queries, keys, device="cpu", BLOCK_SIZE=block_size)
+    expected = create_block_mask(found.mask_mod, batch_size, heads, queries, keys, device=device, BLOCK_SIZE=block_size)
     alike(found, expected)
     assert torch.equal(found.to_dense().expand_as(expected.to_dense()), expected.to_dense())
 

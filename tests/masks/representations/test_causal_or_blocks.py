@@ -18,15 +18,18 @@ from headstock.masks import (
     sliding_window,
     to_causal_or_blocks,
 )
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases, loop
 from tests.support.tiled import dense_of
 
 SQUARE = Geometry(2, 5, 5, heads=2)
 
 
+@on_each_device
 @given(case=cases(depth=2))
-def test_says_what_the_mask_says(case: Case) -> None:
-    blocks, is_causal, bias = to_causal_or_blocks(case.mask, case.geometry)
+def test_says_what_the_mask_says(device: str, case: Case) -> None:
+    there = moved(case, device)
+    blocks, is_causal, bias = to_causal_or_blocks(there.mask, there.geometry, device=device)
     expected = loop(case.meaning, case.geometry)
     assert bias is None
     if blocks is None:
@@ -35,6 +38,7 @@ def test_says_what_the_mask_says(case: Case) -> None:
         assert torch.equal(expected, (shown.tril() if is_causal else shown).expand(expected.shape))
         return
     assert not is_causal
+    assert blocks.tiles.device.type == device
     assert torch.equal(dense_of(blocks, case.geometry), expected)
 
 

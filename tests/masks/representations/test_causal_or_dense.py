@@ -19,6 +19,7 @@ from headstock.masks import (
     to_causal_or_dense,
     to_dense,
 )
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases, loop
 
 
@@ -96,12 +97,14 @@ def test_a_mask_is_left_out_wherever_structure_allows_it(drawn: tuple[Mask, Geom
         assert is_causal
 
 
-@given(cases())
-def test_what_is_left_out_is_nothing_or_the_lower_triangle(case: Case) -> None:
-    attention_mask, is_causal = to_causal_or_dense(case.mask, case.geometry)
+@on_each_device
+@given(case=cases())
+def test_what_is_left_out_is_nothing_or_the_lower_triangle(device: str, case: Case) -> None:
+    there = moved(case, device)
+    attention_mask, is_causal = to_causal_or_dense(there.mask, there.geometry, device=device)
     whole = torch.ones(case.geometry.shape, dtype=torch.bool)
     said = attention_mask if attention_mask is not None else whole.tril() if is_causal else whole
-    assert torch.equal(said.expand(whole.shape), loop(case.meaning, case.geometry))
+    assert torch.equal(said.cpu().expand(whole.shape), loop(case.meaning, case.geometry))
     assert attention_mask is None or not is_causal
 
 

@@ -12,18 +12,22 @@ from transformers import masking_utils
 
 from headstock.errors import InvalidShape
 from headstock.masks import Geometry, Mask, bidirectional, causal, padding, prepare, sliding_window, to_dense
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases, geometries, loop
 
 
+@on_each_device
 @given(cases())
-def test_equals_the_meaning_at_every_quadruple(case: Case) -> None:
-    found = to_dense(case.mask, case.geometry)
+def test_equals_the_meaning_at_every_quadruple(device: str, case: Case) -> None:
+    there = moved(case, device)
+    found = to_dense(there.mask, there.geometry, device=device)
+    assert found.device.type == device
     batch_size, heads, queries, keys = case.geometry.shape
     assert found.shape[0] in (1, batch_size)
     assert found.shape[1] in (1, heads)
     assert found.shape[2:] == (queries, keys)
     assert found.dtype == torch.bool
-    assert torch.equal(found.expand(case.geometry.shape), loop(case.meaning, case.geometry))
+    assert torch.equal(found.cpu().expand(case.geometry.shape), loop(case.meaning, case.geometry))
 
 
 PAIRS: list[Callable[[int], tuple[Mask, Any]]] = [

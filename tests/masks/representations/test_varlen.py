@@ -26,8 +26,9 @@ from headstock.masks import (
     to_dense,
     to_varlen,
 )
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases
-from tests.support.packing import Packable, dense_of_varlen, packables
+from tests.support.packing import Packable, dense_of_varlen, on_cpu, packables
 
 IDS = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 2], [5, 5, 5, 5, 5, 5, 6, 6]])
 REAL = torch.tensor([3, 6])[:, None]
@@ -42,23 +43,27 @@ def same(packed: Varlen, mask: Mask, geometry: Geometry) -> bool:
     return all(torch.equal(dense_of_varlen(packed), dense[:, head]) for head in range(geometry.heads))
 
 
-@given(packables())
-@example(Packable(WINDOW & padding(RIGHT), Geometry(2, 8, 8)))
-def test_what_it_gives_is_the_mask(drawn: Packable) -> None:
+@on_each_device
+@given(drawn=packables())
+@example(drawn=Packable(WINDOW & padding(RIGHT), Geometry(2, 8, 8)))
+def test_what_it_gives_is_the_mask(device: str, drawn: Packable) -> None:
+    there = moved(drawn, device)
     try:
-        packed = to_varlen(drawn.mask, drawn.geometry)
+        packed = to_varlen(there.mask, there.geometry, device=device)
     except UnsupportedFeature:
         return
-    assert same(packed, drawn.mask, drawn.geometry)
+    assert same(on_cpu(packed), drawn.mask, drawn.geometry)
 
 
-@given(cases())
-def test_any_expression_is_given_exactly_or_refused(case: Case) -> None:
+@on_each_device
+@given(case=cases())
+def test_any_expression_is_given_exactly_or_refused(device: str, case: Case) -> None:
+    there = moved(case, device)
     try:
-        packed = to_varlen(case.mask, case.geometry)
+        packed = to_varlen(there.mask, there.geometry, device=device)
     except UnsupportedFeature:
         return
-    assert same(packed, case.mask, case.geometry)
+    assert same(on_cpu(packed), case.mask, case.geometry)
 
 
 DECODING = Geometry(2, 1, 8, q_offset=7)

@@ -20,8 +20,9 @@ from headstock.masks import (
     to_varlen,
     to_varlen_parts,
 )
+from tests.support.devices import moved, on_each_device
 from tests.support.masks import Case, cases
-from tests.support.packing import Packable, dense_of_varlen, packables
+from tests.support.packing import Packable, dense_of_varlen, on_cpu, packables
 
 RIGHT = torch.arange(8) < torch.tensor([3, 6])[:, None]
 HOLES = torch.tensor([[True, False, True, True, False, False, True, True]] * 2)
@@ -33,21 +34,24 @@ def check(calls: tuple[Varlen, ...], mask: Mask, geometry: Geometry) -> None:
     expected = to_dense(mask, geometry).expand(geometry.shape)
     found = torch.zeros_like(expected[:, 0])
     for call in calls:
-        found |= dense_of_varlen(call)
+        found |= dense_of_varlen(on_cpu(call))
     assert all(torch.equal(found, expected[:, head]) for head in range(geometry.heads))
     every = torch.arange(geometry.batch_size * geometry.q_length)
-    numbers = torch.cat([every[:0], *(every if call.q_indices is None else call.q_indices for call in calls)])
+    queries = (on_cpu(call).q_indices for call in calls)
+    numbers = torch.cat([every[:0], *(every if each is None else each for each in queries)])
     assert len(numbers.unique()) == len(numbers)
 
 
-@given(packables())
-@example(Packable(WINDOW & padding(RIGHT), Geometry(2, 8, 8)))
-@example(Packable(sliding_window(3, 1) & padding(RIGHT), Geometry(2, 8, 8)))
-@example(Packable(~causal() & padding(RIGHT), Geometry(2, 8, 8)))
-@example(Packable(WINDOW, Geometry(2, 3, 8, torch.tensor([5, 2]))))
-def test_the_calls_are_the_mask(drawn: Packable) -> None:
+@on_each_device
+@given(drawn=packables())
+@example(drawn=Packable(WINDOW & padding(RIGHT), Geometry(2, 8, 8)))
+@example(drawn=Packable(sliding_window(3, 1) & padding(RIGHT), Geometry(2, 8, 8)))
+@example(drawn=Packable(~causal() & padding(RIGHT), Geometry(2, 8, 8)))
+@example(drawn=Packable(WINDOW, Geometry(2, 3, 8, torch.tensor([5, 2]))))
+def test_the_calls_are_the_mask(device: str, drawn: Packable) -> None:
+    there = moved(drawn, device)
     try:
-        calls = to_varlen_parts(drawn.mask, drawn.geometry)
+        calls = to_varlen_parts(there.mask, there.geometry, device=device)
     except UnsupportedFeature:
         with pytest.raises(UnsupportedFeature):
             to_varlen(drawn.mask, drawn.geometry)
