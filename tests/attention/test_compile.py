@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from headstock.attention import AttentionInterface, attend, call_attention
 from headstock.masks import Geometry, Mask, causal, padding, prepare, sliding_window
 from tests.support.attention_functions import additive, by_representation
+from tests.support.devices import moved, on_each_device
 
 QUERY, KEY, VALUE = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
 KEEP = torch.tensor([[True, True, True, False, True], [False] * 5])
@@ -38,18 +39,19 @@ def _compiled(function: Callable[..., Any], backend: Any = "eager", **options: A
     return torch.compile(function, fullgraph=True, backend=backend, **options)
 
 
+@on_each_device
 @pytest.mark.parametrize(
     ("name", "mask"),
     [(name, mask) for name in ("eager", "sdpa", "additive") for mask in MASKS]
     + [("auto", "causal"), ("dense", "padding"), ("dense", "causal"), ("causal_or_dense", "causal")],
 )
-def test_each_function_under_each_mask(name: str, mask: str) -> None:
-    interface = _interface()
+def test_each_function_under_each_mask(name: str, mask: str, device: str) -> None:
+    interface, given = _interface(), moved(MASKS[mask], device)
 
     def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, mask=MASKS[mask], implementation=name, interface=interface)
+        return attend(query, key, value, mask=given, implementation=name, interface=interface)
 
-    leaves = [tensor.clone().requires_grad_() for tensor in (QUERY, KEY, VALUE)]
+    leaves = [moved(tensor.clone(), device).requires_grad_() for tensor in (QUERY, KEY, VALUE)]
     expected, found = forward(*leaves), _compiled(forward)(*leaves)
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(output.square().sum(), leaves) for output in (expected, found)]
@@ -193,4 +195,19 @@ def test_scopes_are_honoured_in_threads_and_tasks() -> None:
 
 def test_importing_brings_no_compiler() -> None:
     program = "import sys, headstock.attention; sys.exit(any(n.startswith('torch._dynamo') for n in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["auto", "blocked", "eager", "sdpa"])
+def test_attending_and_learning_bring_no_compiler(name: str) -> None:
+    program = f"""
+import sys, torch
+from headstock.attention import attend
+from headstock.masks import causal, sliding_window
+
+query, key, value = torch.randn(3, 1, 2, 600, 8).requires_grad_().unbind()
+for mask in (None, causal(), causal() & sliding_window(9), torch.rand(600, 600) > 0.5):
+    attend(query, key, value, mask=mask, implementation={name!r}).sum().backward(retain_graph=True)
+sys.exit(any(each.startswith(("torch._dynamo", "sympy")) for each in sys.modules))
+"""
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

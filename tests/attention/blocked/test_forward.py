@@ -11,15 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from headstock.attention import alibi, attend, explain, relative_table
-from headstock.attention.blocked.operator import attention, attention_backward
+from headstock.attention.blocked.operator import compute_attention, compute_gradients
 from headstock.masks import Geometry, Mask, bidirectional, causal, documents, first_tokens, prepare, sliding_window
 
 LENGTH = 2560
 
 
 _OPERATORS: dict[str, Any] = {
-    "headstock.blocked_attention.default": attention._init_fn,
-    "headstock.blocked_attention_backward.default": attention_backward._init_fn,
+    "headstock.blocked_attention.default": compute_attention,
+    "headstock.blocked_attention_backward.default": compute_gradients,
 }
 
 

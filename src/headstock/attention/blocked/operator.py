@@ -1,17 +1,20 @@
 """Block-sparse attention as one operator of torch: tensors and numbers in, tensors out, with a fake and a backward."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from headstock.attention.blocked.backward import Saved
 from headstock.attention.blocked.biases import BiasTiles
 from headstock.attention.blocked.passes import Inputs, Wanted, bias_tiles, or_nothing, run_backward, run_forward
 from headstock.attention.precision import accumulated
 from headstock.errors import UnsupportedFeature
+from headstock.masks.tracing import untraced
 
-__all__ = ["attention", "attention_backward", "attention_with"]
+__all__ = ["attention", "attention_backward", "attention_with", "compute_attention", "compute_gradients"]
 
 _INPUTS = (
     "Tensor query, Tensor key, Tensor value, Tensor first_block, Tensor kv_block, Tensor tile, Tensor tiles, "
@@ -20,27 +23,40 @@ _INPUTS = (
 )
 
 
-@torch.library.custom_op("headstock::blocked_attention", mutates_args=(), schema=f"({_INPUTS}) -> (Tensor, Tensor)")
-def attention(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """The output and the log-sum-exp; the arguments are those of `Inputs`."""
+# `torch.library.custom_op` would import torch._dynamo, for more than a second, when it is first called.
+_LIBRARY = torch.library.Library("headstock", "FRAGMENT")
+
+
+def _operator(name: str, schema: str, body: Callable[..., Any], fake: Callable[..., Any]) -> OpOverload[..., Any]:
+    """`body` as an operator that compiled frames call as a whole."""
+    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+
+    def run(*arguments: Any) -> Any:
+        return untraced(body)(*arguments)  # asked in the call: dynamo may have been loaded since
+
+    _LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"headstock::{name}", fake, lib=_LIBRARY)
+    operator: OpOverload[..., Any] = getattr(torch.ops.headstock, name).default
+    return operator
+
+
+def compute_attention(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """What `attention` does, outside of torch's dispatcher."""
     inputs = Inputs(*arguments)
     return run_forward(inputs, bias_tiles(inputs, Wanted()))
 
 
-@attention.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _fake_attention(*arguments: Any) -> tuple[Tensor, Tensor]:
     inputs = Inputs(*arguments)
     query, shape = inputs.query, inputs.query.shape[:3]
     return query.new_empty(*shape, inputs.value.shape[3]), query.new_empty(shape, dtype=accumulated(query.dtype))
 
 
-@torch.library.custom_op(
-    "headstock::blocked_attention_backward",
-    mutates_args=(),
-    schema="(Tensor output, Tensor log_sum_exp, Tensor of_output, Tensor? of_log_sum_exp, bool[] wanted, "
-    f"{_INPUTS}) -> Tensor[]",
-)
-def attention_backward(
+attention = _operator("blocked_attention", f"({_INPUTS}) -> (Tensor, Tensor)", compute_attention, _fake_attention)
+"""The output and the log-sum-exp; the arguments are those of `Inputs`."""
+
+
+def compute_gradients(
     output: Tensor,
     log_sum_exp: Tensor,
     of_output: Tensor,
@@ -48,14 +64,13 @@ def attention_backward(
     wanted: list[bool],
     *arguments: Any,
 ) -> list[Tensor]:
-    """The gradients of what may have one, in the order of `run_backward`."""
+    """What `attention_backward` does, outside of torch's dispatcher."""
     inputs, chosen = Inputs(*arguments), Wanted(*wanted)
     saved = Saved(output, log_sum_exp, of_output, of_log_sum_exp)
     return run_backward(inputs, saved, chosen, bias_tiles(inputs, chosen))
 
 
-@attention_backward.register_fake
-def _(*arguments: Any) -> list[Tensor]:
+def _fake_backward(*arguments: Any) -> list[Tensor]:
     wanted, inputs = Wanted(*arguments[4]), Inputs(*arguments[5:])
     given = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in inputs[:3]]
     others = ((inputs.sinks, wanted.sinks), (inputs.bias, wanted.bias), (inputs.distances, wanted.distances))
@@ -63,6 +78,16 @@ def _(*arguments: Any) -> list[Tensor]:
         or_nothing(torch.empty_like(each) if chosen and each is not None else None, each, inputs.query)
         for each, chosen in others
     ]
+
+
+attention_backward = _operator(
+    "blocked_attention_backward",
+    "(Tensor output, Tensor log_sum_exp, Tensor of_output, Tensor? of_log_sum_exp, bool[] wanted, "
+    f"{_INPUTS}) -> Tensor[]",
+    compute_gradients,
+    _fake_backward,
+)
+"""The gradients of what may have one, in the order of `run_backward`."""
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -98,8 +123,8 @@ def _refuse_second_derivative(_ctx: Any, *_gradients: Any) -> Any:
     )
 
 
-attention.register_autograd(_differentiate, setup_context=_keep)
-attention_backward.register_autograd(_refuse_second_derivative)
+torch.library.register_autograd("headstock::blocked_attention", _differentiate, setup_context=_keep, lib=_LIBRARY)
+torch.library.register_autograd("headstock::blocked_attention_backward", _refuse_second_derivative, lib=_LIBRARY)
 
 
 class _WithTiles(torch.autograd.Function):
