@@ -9,15 +9,15 @@ from torch import Tensor
 from headstock.attention.auto.decisions import choose_auto
 from headstock.attention.bias.binding import bias_of
 from headstock.attention.call import Call, bound_mask, bound_request, is_learned
-from headstock.attention.choice import AUTO, choose
-from headstock.attention.contract import AttentionFunction
+from headstock.attention.choice import AUTO, Chosen, choose
+from headstock.attention.contract import AttentionFunction, AttentionOutput
 from headstock.attention.keywords import mask_from_facts, own_keywords, read_keywords
 from headstock.attention.request import request_of
 from headstock.attention.run import run
 from headstock.attention.shapes import check_inputs
 from headstock.masks import MaskLike, PreparedMask
 
-__all__ = ["call_attention"]
+__all__ = ["call_attention", "in_table_layout", "layer_call"]
 
 
 def call_attention(
@@ -69,6 +69,30 @@ def call_attention(
         >>> output.shape, weights.shape
         (torch.Size([1, 5, 2, 8]), torch.Size([1, 2, 5, 5]))
     """
+    chosen, call = layer_call(
+        *(interface, implementation, query, key, value, mask),
+        scaling=scaling,
+        dropout=dropout,
+        return_weights=return_weights,
+        **keywords,
+    )
+    return in_table_layout(run(chosen, module, call))
+
+
+def layer_call(
+    interface: Mapping[str, AttentionFunction],
+    implementation: str,
+    query: Float[Tensor, "batch heads queries head_dim"],
+    key: Float[Tensor, "batch kv_heads keys head_dim"],
+    value: Float[Tensor, "batch kv_heads keys value_dim"],
+    mask: MaskLike | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    return_weights: bool = False,
+    **keywords: Any,
+) -> tuple[Chosen, Call]:
+    """What `call_attention` would run, and on what: checked, chosen and bound, nothing of it run."""
     features, facts, others = read_keywords(keywords)
     features["weights"] = return_weights or bool(features.get("weights"))
     features["bias"] = bias_of(features.get("bias"))
@@ -87,5 +111,11 @@ def call_attention(
         own = own_keywords(chosen.name, chosen.contract, others)
         bound = bound_mask(given, query, key)
     call = Call(query, key, value, bound, bound_request(request, bound, query, key), own)
-    result = run(chosen, module, call)
+    return chosen, call
+
+
+def in_table_layout(
+    result: AttentionOutput,
+) -> tuple[Float[Tensor, "batch queries heads value_dim"], Float[Tensor, "batch heads queries keys"] | None]:
+    """Output and weights as functions of the table return them."""
     return result.output.transpose(1, 2), result.weights

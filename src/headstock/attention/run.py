@@ -16,7 +16,7 @@ from headstock.attention.words import EMPTY_ROWS
 from headstock.errors import InvalidShape, UnsupportedFeature
 from headstock.masks import CausalOrDense
 
-__all__ = ["run"]
+__all__ = ["core_arguments", "empty_rows", "run", "zeroed"]
 
 
 def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
@@ -28,11 +28,7 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
         InvalidShape: a function does not return (output [batch, queries, heads, head_dim], weights).
         UnsupportedFeature: it does not return the weights that it says it honours.
     """
-    empty = None
-    if call.mask is not None and EMPTY_ROWS not in chosen.contract.features:
-        # Made first and kept: where it is dense, it says which rows are empty.
-        call.mask.lower(chosen.contract.mask, dtype=call.query.dtype)
-        empty = call.mask.empty_rows()
+    empty = empty_rows(chosen.contract, call)
     if chosen.contract.core is None:
         result = _run_function(chosen, module, call, empty)
     else:
@@ -43,18 +39,33 @@ def run(chosen: Chosen, module: Any, call: Call) -> AttentionOutput:
     if not call.request.weights:
         weights = None
     if empty is not None:
-        output = _zeroed(output, empty)
-        weights = None if weights is None else _zeroed(weights, empty)
+        output = zeroed(output, empty)
+        weights = None if weights is None else zeroed(weights, empty)
     return AttentionOutput(output, log_sum_exp, weights)
 
 
-def _run_core(core: AttentionCore, contract: Contract, call: Call) -> AttentionOutput:
+def empty_rows(contract: Contract, call: Call) -> Bool[Tensor, "#batch #heads queries"] | None:
+    """True for a query that sees no key, where the function does not zero it by itself; None: there surely is none."""
+    if call.mask is None or EMPTY_ROWS in contract.features:
+        return None
+    # Made first and kept: where it is dense, it says which rows are empty.
+    call.mask.lower(contract.mask, dtype=call.query.dtype)
+    return call.mask.empty_rows()
+
+
+def core_arguments(contract: Contract, call: Call) -> tuple[Any, dict[str, Any]]:
+    """The mask and the keywords that a function in the strict form is called with."""
     mask = None if call.mask is None else call.mask.lower(contract.mask, dtype=call.query.dtype)
     options = call.request.options()
     if BIAS_FORMS not in contract.features:
         options["bias"] = dense_bias(call.request.bias, accumulated(call.query.dtype), call.query.device)
     if "log_sum_exp" in contract.may_omit:
         options["log_sum_exp"] = call.request.log_sum_exp
+    return mask, options
+
+
+def _run_core(core: AttentionCore, contract: Contract, call: Call) -> AttentionOutput:
+    mask, options = core_arguments(contract, call)
     return core(call.query, call.key, call.value, mask, **options)
 
 
@@ -138,7 +149,8 @@ def _checked(name: str, result: Any, call: Call) -> tuple[Tensor, Tensor | None]
     return output, weights
 
 
-def _zeroed(
+def zeroed(
     tensor: Float[Tensor, "batch heads queries last"], empty: Bool[Tensor, "#batch #heads queries"]
 ) -> Float[Tensor, "batch heads queries last"]:
+    """The tensor with zeros in the rows that see nothing."""
     return tensor.masked_fill(empty.unsqueeze(-1), 0.0)

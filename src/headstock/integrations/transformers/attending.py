@@ -5,10 +5,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from headstock.attention import ALL_ATTENTION_FUNCTIONS, AttentionFunction, call_attention
-from headstock.attention.settings import settings_for
+from headstock.attention import ALL_ATTENTION_FUNCTIONS, AttentionFunction
+from headstock.attention.call import Call
+from headstock.attention.choice import Chosen
+from headstock.attention.layer import in_table_layout, layer_call
+from headstock.attention.run import run
+from headstock.attention.settings import LayerSettings, settings_for
+from headstock.integrations.transformers.carrier import MaskCarrier
 from headstock.integrations.transformers.keywords import read_keywords
 from headstock.integrations.transformers.layer_mask import layer_mask, selected
+from headstock.integrations.transformers.repeating import key_of
 from headstock.registry import Link
 
 __all__ = ["attention_function"]
@@ -33,21 +39,43 @@ def attention_function(name: str, implementation: str) -> Callable[..., tuple[Te
         is_causal: bool | None = None,
         **keywords: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        said, settings = read_keywords(keywords), settings_for(module)
-        interface: Link[AttentionFunction] = ALL_ATTENTION_FUNCTIONS
-        chosen = implementation
-        as_pattern = settings is not None and settings.mask is not None
-        mask = layer_mask(module, query, key, attention_mask, said, is_causal=is_causal, as_pattern=as_pattern)
-        if settings is not None:
-            mask = settings.masked(mask, query, key)
-            chosen = settings.implementation or chosen
-            interface = interface if settings.interface is None else settings.interface
-        if said.indices is not None:
-            mask = selected(mask, said.indices, query, key)
-        output, weights = call_attention(
-            interface, chosen, module, query, key, value, mask, scaling=scaling, dropout=dropout, **said.features
-        )
+        settings, operands = settings_for(module), (query, key, value)
+        numbers = {"scaling": scaling, "dropout": dropout}
+        kept = None
+        if settings is None and isinstance(attention_mask, MaskCarrier):
+            kept = key_of(implementation, operands, numbers, keywords)
+            again = None if kept is None else attention_mask.calls.of(ALL_ATTENTION_FUNCTIONS, kept)
+            if again is not None:
+                return again(query, key, value).contiguous(), None
+        chosen, call = _made(implementation, module, operands, attention_mask, is_causal, settings, numbers, keywords)
+        if kept is not None:
+            attention_mask.calls.keep(ALL_ATTENTION_FUNCTIONS, kept, chosen, call)
+        output, weights = in_table_layout(run(chosen, module, call))
         return output.contiguous(), weights
 
     attention.__name__ = attention.__qualname__ = name
     return attention
+
+
+def _made(
+    implementation: str,
+    module: nn.Module,
+    operands: tuple[Tensor, Tensor, Tensor],
+    attention_mask: Any,
+    is_causal: bool | None,
+    settings: LayerSettings | None,
+    numbers: dict[str, Any],
+    keywords: dict[str, Any],
+) -> tuple[Chosen, Call]:
+    """What runs in the layer, and on what."""
+    said, (query, key, value) = read_keywords(keywords), operands
+    interface: Link[AttentionFunction] = ALL_ATTENTION_FUNCTIONS
+    as_pattern = settings is not None and settings.mask is not None
+    mask = layer_mask(module, query, key, attention_mask, said, is_causal=is_causal, as_pattern=as_pattern)
+    if settings is not None:
+        mask = settings.masked(mask, query, key)
+        implementation = settings.implementation or implementation
+        interface = interface if settings.interface is None else settings.interface
+    if said.indices is not None:
+        mask = selected(mask, said.indices, query, key)
+    return layer_call(interface, implementation, query, key, value, mask, **numbers, **said.features)

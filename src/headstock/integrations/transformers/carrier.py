@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headstock.errors import UnsupportedFeature
 from headstock.integrations.transformers.moving import moved
+from headstock.integrations.transformers.repeating import LayerCalls
 from headstock.masks import Geometry, Mask, PreparedMask, padding, prepare
 from headstock.masks.patterns.documents import Documents
 from headstock.masks.predicate import Pattern, leaves
@@ -34,6 +35,7 @@ class MaskCarrier:
         geometry: the extent.
         model: whose mask it is, for the texts of errors.
         may_be_sliced: whether `carrier[:, 0, :, :]` gives the tensor: for models whose indexer scores every pair.
+        calls: what the layers ran that were given it.
     """
 
     ndim = 4
@@ -55,6 +57,7 @@ class MaskCarrier:
         self.device = device
         self.model = model
         self.may_be_sliced = may_be_sliced
+        self.calls = LayerCalls()
         self._prepared: dict[int, PreparedMask] = {}
         self._made: PreparedMask | None = None
 
