@@ -47,6 +47,13 @@ def test_each_cell_is_what_the_call_gives_where_it_compiles(name: str) -> None:
     test_each_cell_is_what_the_call_gives(name)
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", names())
+def test_each_call_on_a_cuda_device_is_exact_or_refused(name: str) -> None:
+    words = {row[name] for row in cells_of(torch.device("cuda"), [name]).values()}
+    assert words <= ({EXACT} if name in (AUTO, "eager") else {EXACT, REFUSED})
+
+
 def test_auto_and_eager_refuse_nothing() -> None:
     assert all(row[AUTO] == row["eager"] == EXACT for row in CELLS.values())
 

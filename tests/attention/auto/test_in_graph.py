@@ -17,6 +17,7 @@ from headstock.errors import UnsupportedFeature
 from headstock.masks import Mask, bidirectional, causal, padding, sliding_window
 from tests.support.attention_functions import additive, unmasked
 from tests.support.auto import function_like, operands
+from tests.support.devices import moved, on_each_device
 
 LENGTHS = [*range(17, 90, 4), 700]
 MOST = 3  # the first graph and at most two more
@@ -35,15 +36,16 @@ NAMED = [
 ]
 
 
+@on_each_device
 @pytest.mark.parametrize(("name", "mask"), NAMED)
-def test_twenty_lengths_take_at_most_two_recompilations(name: str, mask: str) -> None:
+def test_twenty_lengths_take_at_most_two_recompilations(name: str, mask: str, device: str) -> None:
     def call(query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
         masks = {"causal": causal(), "window": causal() & sliding_window(24), "padding": causal() & padding(keep)}
         return attend(query, key, value, mask=masks.get(mask), implementation=name)
 
     compiled, counter = counted(call)
     for length in LENGTHS:
-        tensors = (*operands((2, 2, length, 8)), torch.arange(length).expand(2, -1) > 2)
+        tensors = moved((*operands((2, 2, length, 8)), torch.arange(length).expand(2, -1) > 2), device)
         torch.testing.assert_close(compiled(*tensors), call(*tensors), rtol=1e-4, atol=1e-5)
     assert counter.frame_count <= MOST
 

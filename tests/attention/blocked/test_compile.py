@@ -13,6 +13,7 @@ from torch._subclasses import FakeTensorMode
 
 from headstock.attention import ScoreBias, alibi, attend, relative_table
 from headstock.masks import Geometry, Mask, PreparedMask, causal, documents, first_tokens, prepare, sliding_window
+from tests.support.devices import moved, on_each_device
 
 LENGTH, HEADS, KV_HEADS = 150, 4, 2
 IDS = torch.randint(0, 3, (2, LENGTH)).sort(-1).values
@@ -73,12 +74,14 @@ class _Counting:
         return compiler
 
 
+@on_each_device
 @pytest.mark.parametrize(
     ("mask", "options"),
     [(mask, "plain") for mask in MASKS] + [("window", options) for options in OPTIONS if options != "plain"],
 )
-def test_a_graph_holds_one_operator_forward_and_one_backward(mask: str, options: str) -> None:
-    prepared, given, operands = _prepared(MASKS[mask]), OPTIONS[options](), _operands()
+def test_a_graph_holds_one_operator_forward_and_one_backward(mask: str, options: str, device: str) -> None:
+    prepared, given, operands = moved((_prepared(MASKS[mask]), OPTIONS[options](), _operands()), device)
+    prepared.tiled_plan()
 
     def layer(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         found: Tensor = attend(query, key, value, mask=prepared, implementation="blocked", **given)
