@@ -1,5 +1,7 @@
 """Attention by name: one signature, what each function can do, and the way in that never drops what was asked for."""
 
+from typing import TYPE_CHECKING, Any
+
 from headstock.attention.auto import Cost
 from headstock.attention.bias import (
     BIAS_FORMS,
@@ -36,6 +38,9 @@ from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIO
 from headstock.attention.varlen import varlen_attention
 from headstock.attention.words import FEATURES
 
+if TYPE_CHECKING:
+    from headstock.attention.capabilities import Capabilities
+
 __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "ATTENTION_FUNCTIONS",
@@ -47,6 +52,7 @@ __all__ = [
     "AttentionInterface",
     "AttentionOutput",
     "BoundBias",
+    "Capabilities",
     "Contract",
     "Cost",
     "DistanceBias",
@@ -75,3 +81,17 @@ __all__ = [
     "sdpa_attention",
     "varlen_attention",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Capabilities":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Imported when first used: it is a pydantic model, which takes 0.2 s to load.
+    from headstock.attention.capabilities import Capabilities
+
+    globals()[name] = Capabilities
+    return Capabilities
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
