@@ -119,6 +119,27 @@ def test_one_that_could_is_told_why_it_does_not_run() -> None:
     )
 
 
+def test_a_named_one_is_told_as_named_with_what_auto_would_choose() -> None:
+    by_auto, by_name = explain(QUERY, KEY, VALUE), explain(QUERY, KEY, VALUE, implementation="eager")
+    assert (by_auto.is_named, by_name.is_named) == (False, True)
+    assert re.match(r"sdpa +chosen: no mask, 100\.0% of the pairs visible$", str(by_auto).splitlines()[0])
+    assert re.match(r"eager +named: no mask, 100\.0% of the pairs visible$", str(by_name).splitlines()[0])
+    times = by_name.costs["eager"] / by_name.costs["sdpa"]
+    assert by_name.notes[0] == f"'eager' was named; 'auto' would choose 'sdpa', about {times:.1f} times faster"
+    assert "would choose" not in str(by_auto)
+    assert "would choose" not in str(explain(QUERY, KEY, VALUE, implementation="sdpa"))
+    as_fast = explain(QUERY, KEY, VALUE, implementation="blocked")
+    assert as_fast.notes[0] == "'blocked' was named; 'auto' would choose 'sdpa', about as fast"
+
+
+def test_a_named_one_that_auto_never_takes_is_compared_by_its_cost() -> None:
+    told = explain(QUERY, KEY, VALUE.new_zeros(2, 2, 5, 8), implementation="flex_attention")
+    assert re.match("flex_attention +named: ", str(told))
+    assert re.match(
+        r"'flex_attention' was named; 'auto' would choose 'sdpa', about [\d,.]+ times faster", told.notes[0]
+    )
+
+
 def test_costs_are_of_all_who_can() -> None:
     told = explain(QUERY, KEY, VALUE, mask=causal(), softcap=30.0)
     assert {"eager", "blocked"} <= set(told.costs)
@@ -221,7 +242,7 @@ def test_the_size_of_a_form_of_ones_own_is_not_known() -> None:
         interface["mine"] = declare(functools.partial(additive), mask="lengths")
         told = explain(QUERY, KEY, VALUE, mask=causal(), implementation="mine", interface=interface)
         assert told.bytes is None
-        assert re.match("mine +chosen: mask as lengths, of unknown size, 60", str(told))
+        assert re.match("mine +named: mask as lengths, of unknown size, 60", str(told))
     finally:
         ALL_MASK_ATTENTION_FUNCTIONS.unregister("lengths")
 

@@ -37,7 +37,9 @@ class Explanation:
         bytes: size of the mask in that form (its numbers, expanded); None for a form that is not headstock's own.
         costs: microseconds that the cost model reckons with, for each entry that can serve the call.
         kernels: which fused kernel SDPA will take and why not the others; None where torch's own cannot serve the call.
-        notes: what else decides how fast the call is: where the costs come from, settings of the process.
+        notes: what else decides how fast the call is: where the costs come from, settings of the process, what "auto"
+            would choose in place of a named one.
+        is_named: whether the call names the implementation; it was found by "auto" otherwise.
     """
 
     chosen: str
@@ -48,11 +50,17 @@ class Explanation:
     costs: dict[str, float] = field(default_factory=dict)
     kernels: Kernels | None = None
     notes: tuple[str, ...] = ()
+    is_named: bool = False
+
+    @property
+    def how(self) -> str:
+        """How the implementation was come by, in a word."""
+        return "named" if self.is_named else "chosen"
 
     def __str__(self) -> str:
         size = "of unknown size" if self.bytes is None else f"{self.bytes:,} bytes"
         form = "no mask" if self.representation is None else f"mask as {self.representation}, {size}"
-        rows = [(self.chosen, f"chosen: {form}, {self.density:.1%} of the pairs visible")]
+        rows = [(self.chosen, f"{self.how}: {form}, {self.density:.1%} of the pairs visible")]
         rows += [(name, "; ".join(reasons)) for name, reasons in self.rejected.items()]
         told = [] if self.kernels is None else [f"sdpa {self.kernels}"]
         return "\n".join([lines(rows), *told, *self.notes])
@@ -129,6 +137,7 @@ def explained(asked: Asked) -> Explanation:
         verdict.costs,
         verdict.kernels,
         verdict.notes,
+        asked.implementation != AUTO,
     )
 
 

@@ -114,7 +114,7 @@ def _show(told: Explanation) -> None:
         table.add_column(heading, overflow="fold")
     names = [told.chosen, *sorted(told.rejected, key=lambda name: told.costs.get(name, float("inf")))]
     for name in names:
-        what = Text("chosen", style="bold") if name == told.chosen else Text("; ".join(told.rejected[name]))
+        what = Text(told.how, style="bold") if name == told.chosen else Text("; ".join(told.rejected[name]))
         table.add_row(name, _time(told.costs.get(name)), what)
     console.print(table)
     console.print()

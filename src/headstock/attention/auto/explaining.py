@@ -70,7 +70,8 @@ def judged(asked: Asked) -> Verdict:
     outranked = {each.chosen.name: (_outranked(each, able[0], named, profile, situation),) for each in others}
     rejected = {**outranked, **{key: value for key, value in refused.items() if key != chosen.name}}
     costs = {each.chosen.name: each.cost for each in able}
-    return Verdict(chosen, rejected, costs, _kernels(asked, able), tuple(_notes(profile)))
+    notes = (*_instead_of(named, able), *_notes(profile))
+    return Verdict(chosen, rejected, costs, _kernels(asked, able), notes)
 
 
 def _named(asked: Asked) -> Chosen:
@@ -96,6 +97,22 @@ def _outranked(
         return "eligible, but its first call compiles for seconds; name it, or measure it with `headstock tune`"
     times = candidate.cost / max(best.cost, 1e-3)
     return f"eligible, about {times:,.1f} times slower" if times >= 1.05 else "eligible, about as fast"
+
+
+def _instead_of(named: Chosen | None, able: list[Candidate]) -> Iterator[str]:
+    """What `auto` would run in place of a named entry."""
+    if named is None or not able or able[0].chosen.name == named.name:
+        return
+    best = able[0]
+    own = next((each.cost for each in able if each.chosen.name == named.name), None)
+    times = "" if own is None else f", {_faster(own, best.cost)}"
+    yield f"{named.name!r} was named; {AUTO!r} would choose {best.chosen.name!r}{times}"
+
+
+def _faster(cost: float, best: float) -> str:
+    """How two costs compare, in words."""
+    times = cost / max(best, 1e-3)
+    return f"about {times:,.1f} times faster" if times >= 1.05 else "about as fast"
 
 
 def _kernels(asked: Asked, able: list[Candidate]) -> Kernels | None:
