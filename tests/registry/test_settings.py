@@ -76,6 +76,31 @@ def test_a_layer_laid_inside_of_a_scope_is_seen_where_the_scope_says_nothing() -
         assert PAIRS.of(thing) == Pair("2", "1")
 
 
+def test_whether_any_scope_is_open_is_said_of_each_kind() -> None:
+    others, thing = Settings[Pair]("other"), Thing()
+    with PAIRS.scope({thing: Pair("1")}):
+        assert (PAIRS.is_scoped(), others.is_scoped()) == (True, False)
+        assert (PAIRS.scoped(thing), others.scoped(thing), PAIRS.scoped(Thing())) == ((Pair("1"),), (), ())
+    assert not PAIRS.is_scoped()
+
+
+class Asking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + len(PAIRS.scoped(self))) + (10 if PAIRS.is_scoped() else 0)
+
+
+def test_compiled_code_asks_what_scopes_say() -> None:
+    model, other = Asking(), Asking()
+    compiled = torch.compile(nn.Sequential(model, other), fullgraph=True, backend="eager")
+    x = torch.randn(3)
+    assert torch.equal(compiled(x), x)
+    with PAIRS.scope({model: Pair("1")}):
+        assert torch.equal(compiled(x), x * 2 + 10 + 10)
+        with PAIRS.scope({model: Pair("2"), other: Pair("2")}):
+            assert torch.equal(compiled(x), (x * 3 + 10) * 2 + 10)
+    assert torch.equal(compiled(x), x)
+
+
 def test_kinds_of_settings_do_not_see_each_other() -> None:
     thing, others = Thing(), Settings[Pair]("other pair")
     PAIRS.lay(thing, "a", Pair("1"))

@@ -38,11 +38,9 @@ class ModelKind:
 
     Attributes:
         name: what error texts call models of this kind.
-        scoped_checkpoint: whether checkpointing can be set for one context alone.
     """
 
     name: str
-    scoped_checkpoint: bool = True
 
     def takes(self, model: nn.Module) -> bool:
         """Whether `model` is of this kind, or holds such models."""
@@ -82,6 +80,13 @@ class ModelKind:
 
     def check_checkpoint(self, options: Mapping[str, Any]) -> None:
         """Refuse options of checkpoint policies that the layers cannot follow.
+
+        Raises:
+            UnsupportedFeature: there is one.
+        """
+
+    def check_scoped_checkpoint(self, layers: Modules) -> None:
+        """Called before checkpoint policies are set for one context alone, to refuse layers that would not read it.
 
         Raises:
             UnsupportedFeature: there is one.

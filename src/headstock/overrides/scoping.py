@@ -62,9 +62,6 @@ def _refuse_changes(found: Resolution) -> None:
             "overrides of a `with` block must be of look-ups (attention, mask, checkpoint), got RoPE parameters or a "
             f"layer class for {changed[0]!r}, which change the module for every thread; use apply(model, overrides)"
         )
-    layers = found.settings["checkpoint"]
-    if layers and not found.kind.scoped_checkpoint:
-        raise UnsupportedFeature(
-            f"checkpoint policies of {found.kind.name} must be applied, got one in a `with` block for "
-            f"{layers[0].name!r}, where other threads would see it; use apply(model, overrides)"
-        )
+    layers = {each.name: each.module for each in found.settings["checkpoint"]}
+    if layers:
+        found.kind.check_scoped_checkpoint(layers)

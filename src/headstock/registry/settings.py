@@ -83,10 +83,18 @@ class Settings(Generic[V]):
         self._name = f"_headstock_{kind}_name"
         self._table = new_token()
 
+    def _is_scoped(self) -> bool:
+        return bool(getattr(context, f"overridden {self._table} {_ANY}"))
+
+    @traced_as(_is_scoped)
+    def is_scoped(self) -> bool:
+        """Whether a scope of this kind is open in this context, over whatever objects."""
+        return any(frame.table == self._table for frame in _frames())
+
     def _of(self, target: object) -> V | None:
         found = getattr(target, self.attribute, None)  # not `__dict__`, of which dynamo guards nothing (torch 2.13)
         merged: V | None = None if found is None else found.merged
-        if not getattr(context, f"overridden {self._table} {_ANY}"):
+        if not self._is_scoped():
             return merged
         name = getattr(target, self._name, None)
         if name is None:
@@ -120,6 +128,14 @@ class Settings(Generic[V]):
         found = target.__dict__.get(self.attribute)
         return () if found is None else found.layers
 
+    def _scoped(self, target: object) -> tuple[V, ...]:
+        name = getattr(target, self._name, None)
+        if name is None or not self._is_scoped():
+            return ()
+        found: tuple[V, ...] = getattr(context, f"stacked {self._table} {name.text}")
+        return found
+
+    @traced_as(_scoped)
     def scoped(self, target: object) -> tuple[V, ...]:
         """What the scopes that are open in this context say of `target`, the innermost last."""
         name = target.__dict__.get(self._name)

@@ -1,6 +1,7 @@
 """Models of transformers compute with headstock what they compute with their own eager attention."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,6 +144,40 @@ def test_a_compiled_model_is_one_graph_and_says_the_same(implementation: str, pa
     with torch.no_grad():
         found, wanted = (each(ids, use_cache=False, **said).logits for each in (compiled, model))
     assert difference(found[keep.bool()], wanted[keep.bool()]) <= LIMIT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", ["headstock", "headstock:blocked", "headstock:eager"])
+def test_checkpointed_layers_of_a_compiled_model_have_the_same_gradients(implementation: str) -> None:
+    model = tiny("mistral", implementation).train()
+    ids, keep = batch()
+    wanted = gradients(model, ids, keep)
+    checkpoint_layers(model, {"use_reentrant": False})
+    found = gradients(torch.compile(model, fullgraph=True, backend="aot_eager"), ids, keep)
+    whole = max(float(each.abs().max()) for each in wanted.values())
+    own = {name.removeprefix("_orig_mod."): each for name, each in found.items()}
+    assert max(float((own[name] - wanted[name]).abs().max()) for name in wanted) <= LIMIT * whole
+
+
+@pytest.mark.slow
+def test_a_compiled_training_step_makes_one_plan_for_all_layers() -> None:
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch.aot_autograd import make_boxed_func
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
+
+    boxed: Any = make_boxed_func  # untyped
+    calls: Counter[str] = Counter()
+
+    def noted(graph: Any, _: Any) -> Any:
+        calls.update(str(each.target) for each in graph.graph.nodes if "headstock" in str(each.target))
+        return boxed(graph)
+
+    model = tiny("mistral", "headstock:blocked").train()
+    backend: Any = aot_autograd(fw_compiler=noted, partition_fn=min_cut_rematerialization_partition)
+    ids, keep = batch()
+    torch.compile(model, fullgraph=True, backend=backend)(ids, attention_mask=keep, use_cache=False)
+    assert calls["headstock.tile_mask.default"] == 1
+    assert calls["headstock.blocked_attention.default"] == model.config.num_hidden_layers == 2
 
 
 def test_a_compiled_layer_takes_a_mask_that_was_made_outside() -> None:

@@ -276,22 +276,6 @@ def test_an_implementation_of_transformers_own_cannot_be_mixed_in() -> None:
         assert not torch.equal(said(model), said(under("llama", "sdpa")))
 
 
-def test_another_implementation_set_since_does_not_pass_the_overrides_over() -> None:
-    model = under("llama")
-    with apply(model, overrides(mask={"join": "sliding_window(2)"})):
-        model.set_attn_implementation("sdpa")
-        with pytest.raises(
-            UnsupportedFeature, match="an overridden LlamaAttention must run headstock's attention, got"
-        ):
-            said(model)
-    said(model)
-
-
-def test_checkpointing_of_a_block_is_refused() -> None:
-    with pytest.raises(UnsupportedFeature, match="checkpoint policies of transformers' models must be applied"):
-        overriding(under("llama"), overrides(checkpoint="full"))
-
-
 def test_a_model_without_attention_to_look_up_is_refused_and_said_to_be_so() -> None:
     from transformers import BloomConfig, BloomForCausalLM
 

@@ -100,10 +100,14 @@ class MaskCarrier:
             return self._made
         if all(isinstance(leaf, Pattern) for leaf in leaves(self.mask.predicate)):
             heads = 1
+        if torch.compiler.is_compiling() and torch.is_grad_enabled():
+            return self._prepare(heads)  # a layer that backward repeats must write on nothing that was made outside
         if heads not in self._prepared:
-            geometry = replace(self.geometry, heads=heads)
-            self._prepared[heads] = prepare(self.whole, geometry, device=self.device)
+            self._prepared[heads] = self._prepare(heads)
         return self._prepared[heads]
+
+    def _prepare(self, heads: int) -> PreparedMask:
+        return prepare(self.whole, replace(self.geometry, heads=heads), device=self.device)
 
     def made_dense(self, heads: int) -> "MaskCarrier":
         """Itself with its tensor made now, so that a compiled forward is given a tensor and no offset to guard."""

@@ -14,9 +14,9 @@ from headstock.layers.checkpointing.settings import CHECKPOINT_SETTINGS
 from headstock.overrides.contract import Said
 from headstock.registry import capture_scopes
 
-__all__ = ["ScopedCheckpoint", "check", "guard_of", "layers_of", "said", "switch"]
+__all__ = ["FLAG", "FUNCTION", "ScopedCheckpoint", "base", "check", "guard_of", "layers_of", "said", "switch"]
 
-_FLAG, _FUNCTION = "gradient_checkpointing", "_gradient_checkpointing_func"
+FLAG, FUNCTION = "gradient_checkpointing", "_gradient_checkpointing_func"
 _BEFORE, _WRITTEN = "_headstock_checkpoint_before", "_headstock_checkpoint_written"
 
 
@@ -47,8 +47,8 @@ class _Guard(NamedTuple):
     def check(self) -> None:
         """Raise, or not."""
         for name, layer in self.layers:
-            function = getattr(layer, _FUNCTION, None)
-            if getattr(layer, _FLAG, False) and layer.training and not isinstance(function, ScopedCheckpoint):
+            function = getattr(layer, FUNCTION, None)
+            if getattr(layer, FLAG, False) and layer.training and not isinstance(function, ScopedCheckpoint):
                 raise UnsupportedFeature(
                     f"overrides of a `with` block must not hold in layers that transformers recomputes in backward, "
                     f"where the block is not open, got {name!r} under gradient checkpointing; use apply(model, "
@@ -58,8 +58,8 @@ class _Guard(NamedTuple):
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """The layers of transformers' own base for checkpointing, by name."""
-    base = _base()
-    return {name: each for name, each in model.named_modules(remove_duplicate=False) if isinstance(each, base)}
+    found = base()
+    return {name: each for name, each in model.named_modules(remove_duplicate=False) if isinstance(each, found)}
 
 
 def switch(layer: nn.Module) -> None:
@@ -71,10 +71,10 @@ def switch(layer: nn.Module) -> None:
         own.pop(_WRITTEN, None)
         _write(layer, before)
         return
-    own.setdefault(_BEFORE, {name: own[name] for name in (_FLAG, _FUNCTION) if name in own})
-    written: dict[str, Any] = {_FLAG: setting.function is not None}
+    own.setdefault(_BEFORE, {name: own[name] for name in (FLAG, FUNCTION) if name in own})
+    written: dict[str, Any] = {FLAG: setting.function is not None}
     if setting.function is not None:
-        written[_FUNCTION] = ScopedCheckpoint(setting.function)
+        written[FUNCTION] = ScopedCheckpoint(setting.function)
     own[_WRITTEN] = written
     _write(layer, written)
 
@@ -86,7 +86,7 @@ def check(layer: nn.Module) -> None:
         MisplacedScope: somebody did.
     """
     own = layer.__dict__
-    present = {name: own[name] for name in (_FLAG, _FUNCTION) if name in own}
+    present = {name: own[name] for name in (FLAG, FUNCTION) if name in own}
     if present != own.get(_WRITTEN):
         raise MisplacedScope(
             f"checkpointing of an overridden {type(layer).__name__} must be as the override left it to be restored, "
@@ -98,8 +98,8 @@ def guard_of(model: nn.Module, name: str) -> Callable[[], None] | None:
     """What raises where a scope over the attention module `name` would not be seen in backward."""
     parts = name.split(".")
     around = [(each, model.get_submodule(each)) for each in (".".join(parts[:end]) for end in range(len(parts) + 1))]
-    flagged = [(each, module) for each, module in around if hasattr(module, _FLAG)]
-    own = [(each, module) for each, module in flagged if isinstance(module, _base())]
+    flagged = [(each, module) for each, module in around if hasattr(module, FLAG)]
+    own = [(each, module) for each, module in flagged if isinstance(module, base())]
     return _Guard(tuple(own or flagged)).check if flagged else None
 
 
@@ -107,20 +107,21 @@ def said(layer: nn.Module) -> Said:
     """How the layer is checkpointed, overrides left aside."""
     own = layer.__dict__
     before = own.get(_BEFORE, own)
-    if not before.get(_FLAG, False):
+    if not before.get(FLAG, False):
         return Said("off", "model")
-    return Said(repr(before.get(_FUNCTION)), "model")
+    return Said(repr(before.get(FUNCTION)), "model")
 
 
 def _write(layer: nn.Module, attributes: dict[str, Any]) -> None:
-    for name in (_FLAG, _FUNCTION):
+    for name in (FLAG, FUNCTION):
         if name in attributes:
             layer.__dict__[name] = attributes[name]
         else:
             layer.__dict__.pop(name, None)
 
 
-def _base() -> type[nn.Module]:
+def base() -> type[nn.Module]:
+    """The class of transformers whose instances can be checkpointed."""
     transformers_package()
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from headstock.errors import DuplicateName, MisplacedScope
 from headstock.integrations.transformers.attending import attention_function
+from headstock.integrations.transformers.checkpoint_scopes import read_scopes_no_more
 from headstock.integrations.transformers.masking import mask_function
 from headstock.integrations.transformers.naming import available
 from headstock.integrations.transformers.package import Tables, tables
@@ -70,6 +71,7 @@ def uninstall() -> None:
                 del held.masks[name]
         _entered.clear()
         unwatch()
+        read_scopes_no_more()
 
 
 def installed() -> tuple[str, ...]:

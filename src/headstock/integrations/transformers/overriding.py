@@ -13,8 +13,10 @@ from torch import nn
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 from headstock.attention.settings import ATTENTION_SETTINGS
 from headstock.errors import UnsupportedFeature
-from headstock.integrations.transformers import checkpointing, turning
+from headstock.integrations.transformers import checkpoint_scopes, checkpointing, turning
+from headstock.integrations.transformers.another import implementation_of, refuse_another
 from headstock.integrations.transformers.architectures import uses_attention_interface
+from headstock.integrations.transformers.installing import installed
 from headstock.integrations.transformers.naming import IMPLEMENTATIONS
 from headstock.overrides.contract import ModelKind, Modules, Said
 from headstock.rope.embedding import RotaryEmbedding
@@ -29,7 +31,6 @@ class TransformersModels(ModelKind):
     """Models of transformers that run headstock's attention functions (`install()`)."""
 
     name = "transformers' models"
-    scoped_checkpoint = False
 
     def takes(self, model: nn.Module) -> bool:
         """Whether there is one of transformers' models in it."""
@@ -66,6 +67,16 @@ class TransformersModels(ModelKind):
                 "checkpoint policies of transformers' layers must run with use_reentrant=False, got True, which gives "
                 "their keywords no gradients; leave it out"
             )
+
+    def check_scoped_checkpoint(self, layers: Modules) -> None:
+        """Let the layers read what a block says, until `uninstall`; refuse those that would not."""
+        if not installed():
+            raise UnsupportedFeature(
+                "headstock must be installed in transformers for a checkpoint policy to hold in a `with` block, got "
+                "transformers without it; call install(), or use apply(model, overrides)"
+            )
+        checkpoint_scopes.read_scopes()
+        checkpoint_scopes.check_reads_scopes(layers)
 
     def rotating(self, model: nn.Module) -> Modules:
         """The layers that are given position embeddings."""
@@ -130,29 +141,13 @@ def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in named if _looks_up(type(module))}  # type: ignore[arg-type]  # classes have a hash
 
 
-def implementation_of(module: nn.Module) -> str:
-    """The name that the module's configuration says; "eager" where it says none."""
-    name = getattr(getattr(module, "config", None), "_attn_implementation", None)
-    return "eager" if name is None else str(name)
-
-
 def _hook(module: nn.Module, *, wanted: bool) -> None:
-    """See to it that the hook below is registered once, or not at all."""
-    present = [key for key, each in module._forward_pre_hooks.items() if each is _refuse_another]
+    """See to it that another implementation is refused by one hook, or by none."""
+    present = [key for key, each in module._forward_pre_hooks.items() if each is refuse_another]
     if wanted and not present:
-        module.register_forward_pre_hook(_refuse_another)
+        module.register_forward_pre_hook(refuse_another)
     for key in [] if wanted else present:
         del module._forward_pre_hooks[key]
-
-
-def _refuse_another(module: nn.Module, _arguments: Any) -> None:
-    """A hook of overridden modules: another implementation, set since, would pass the override over."""
-    implementation = implementation_of(module)
-    if implementation not in IMPLEMENTATIONS:
-        raise UnsupportedFeature(
-            f"an overridden {type(module).__name__} must run headstock's attention, got attn_implementation="
-            f"{implementation!r}, set since; undo the overrides, or call model.set_attn_implementation('headstock')"
-        )
 
 
 @functools.cache
