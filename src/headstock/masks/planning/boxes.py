@@ -76,7 +76,10 @@ class Boxes(NamedTuple):
 
     def where(self, chosen: Bool[Tensor, "*boxes"]) -> "Boxes":
         """Some of them, as a list."""
-        row, q, kv = (each.expand(chosen.shape)[chosen] for each in (self.row, self.q, self.kv))
+        (places,) = chosen.flatten().nonzero(as_tuple=True)
+        row, q, kv = (
+            each.expand(chosen.shape).flatten().index_select(0, places) for each in (self.row, self.q, self.kv)
+        )
         return Boxes(row, q, kv, self.level)
 
     def split(self, grid: Grid) -> "Boxes":

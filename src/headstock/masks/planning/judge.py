@@ -13,9 +13,9 @@ from headstock.masks.planning.boxes import Boxes, Grid, as_planned
 from headstock.masks.planning.functions import IntervalIndexing
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.lookup import Tables
-from headstock.masks.planning.tightness import is_tight
+from headstock.masks.planning.tightness import Tightness, tightness
 from headstock.masks.planning.truth import Truth, as_truth
-from headstock.masks.predicate import Band, Conjunction, Judging, Junction, Negation, Pattern
+from headstock.masks.predicate import Band, Disjunction, Judging, Junction, Negation, Pattern
 from headstock.masks.structure import band_of
 
 __all__ = ["IndexBoxes", "Judge", "index_boxes"]
@@ -53,6 +53,7 @@ class Judge:
     """Says of boxes on a grid what a predicate says, and remembers which of batch rows and heads it read.
 
     Attributes:
+        predicate: what may attend to what.
         reads_batch, reads_heads: whether a verdict so far depended on the batch row, or on the head.
         guessed: whether some part of the predicate had no meaning for intervals and was taken to be unknown, or is a
             pattern whose verdicts are not tight.
@@ -62,11 +63,12 @@ class Judge:
         self.reads_batch = False
         self.reads_heads = False
         self.guessed = False
-        self._predicate = predicate
+        self.predicate = predicate
         self._grid = grid
         self._tables = Tables()
         self._forms: dict[int, Judging] = {}
         self._bands: dict[int, Band | None] = {}
+        self._joined: dict[int, tuple[Predicate, ...]] = {}
 
     def __call__(self, boxes: Boxes, grid: Grid) -> Truth:
         """The verdict on each box."""
@@ -75,35 +77,47 @@ class Judge:
     def of(self, indices: IndexBoxes, shape: tuple[int, ...]) -> Truth:
         """The verdict on ranges of indices that broadcast to `shape`."""
         indices.batch_idx.note_use, indices.head_idx.note_use = self._batch_was_read, self._head_was_read
-        verdict = self._judge(self._predicate, indices)
+        verdict = self.verdict(self.predicate, indices)
         return Truth(verdict.sure.expand(shape), verdict.possible.expand(shape))
 
     @property
     def is_tight(self) -> bool:
-        """Whether no verdict on a box can be less than what its pairs say, as far as structure tells."""
-        return not self.guessed and is_tight(self._predicate, lambda pattern: self._forms.get(id(pattern), pattern))
+        """Whether no verdict so far can be less than what the pairs of a box say, as far as structure tells."""
+        return all(self.tightness_of(self.predicate))
 
-    def _judge(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
+    def tightness_of(self, predicate: Predicate) -> Tightness:
+        """What verdicts on boxes by a part of the mask leave no doubt about, once it was asked."""
+        if self.guessed:
+            return Tightness(False, False)
+        return tightness(predicate, lambda pattern: self._forms.get(id(pattern), pattern))
+
+    def verdict(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
+        """What a part of the mask says of ranges of indices, in a shape that broadcasts to theirs."""
         band = self._band(predicate)
         if band is not None:
             return in_band(band, indices)
         if isinstance(predicate, Negation):
-            return ~self._judge(predicate.operand, indices)
-        if isinstance(predicate, Junction):
-            return self._junction(predicate, indices)
-        return self._leaf(predicate, indices)
+            return ~self.verdict(predicate.operand, indices)
+        if not isinstance(predicate, Junction):
+            return self._leaf(predicate, indices)
+        if _contradicts(predicate):
+            return as_truth(isinstance(predicate, Disjunction))
+        return reduce(type(predicate).join, [self.verdict(each, indices) for each in self.joined(predicate)])
 
-    def _junction(self, junction: Junction, indices: IndexBoxes) -> Truth:
-        everything = isinstance(junction, Conjunction)
-        if _contradicts(junction):
-            return as_truth(not everything)
-        # Bands are joined before they are judged: each may touch a box that their intersection misses.
-        banded = [each for each in junction.operands if self._band(each) is not None]
-        joined = band_of(type(junction)(tuple(banded))) if len(banded) > 1 else None
-        verdicts = [in_band(joined, indices)] if joined is not None else []
-        rest = [each for each in junction.operands if joined is None or self._band(each) is None]
-        verdicts += [self._judge(each, indices) for each in rest]
-        return reduce(type(junction).join, verdicts)
+    def is_band(self, predicate: Predicate) -> bool:
+        """Whether a part of the mask is a diagonal band."""
+        return self._band(predicate) is not None
+
+    def joined(self, junction: Junction) -> tuple[Predicate, ...]:
+        """Its operands, with bands as one where that is a band: each may touch a box that their intersection misses."""
+        if id(junction) not in self._joined:
+            banded = tuple(each for each in junction.operands if self.is_band(each))
+            whole = type(junction)(banded) if len(banded) > 1 else None
+            if whole is None or band_of(whole) is None:
+                self._joined[id(junction)] = junction.operands
+            else:
+                self._joined[id(junction)] = whole, *(each for each in junction.operands if not self.is_band(each))
+        return self._joined[id(junction)]
 
     def _leaf(self, predicate: Predicate, indices: IndexBoxes) -> Truth:
         try:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headstock.masks.planning.boxes import Boxes, Grid
+from headstock.masks.planning.certainty import certainty
 from headstock.masks.planning.interval import Interval
 from headstock.masks.planning.judge import IndexBoxes, Judge, index_boxes
 
@@ -42,7 +43,8 @@ class _Parts(NamedTuple):
 
     def where(self, chosen: Bool[Tensor, "parts"]) -> "_Parts":
         """Some of them."""
-        return _Parts(*(each[chosen] for each in self))
+        (places,) = chosen.nonzero(as_tuple=True)
+        return _Parts(*(each.index_select(0, places) for each in self))
 
     def corners(self) -> "_Parts":
         """The pairs of the first and the last query with the first and the last key."""
@@ -76,7 +78,10 @@ class _Search:
     def __init__(self, judge: Judge, indices: IndexBoxes) -> None:
         self.judge = judge
         self.rows = (indices.batch_idx.low, indices.head_idx.low)
-        self.seen, self.hidden, self.left = (torch.zeros(indices.q_idx.low.shape, dtype=torch.bool) for _ in range(3))
+        shape = indices.q_idx.low.shape
+        _, seen, hidden = certainty(judge, judge.predicate, indices)
+        self.seen, self.hidden = (each.expand(shape).clone() for each in (seen, hidden))
+        self.left = torch.zeros(shape, dtype=torch.bool)
 
     def look(self, parts: _Parts) -> _Parts:
         """Ask about parts of blocks; return those of which nothing is known, as far as they could still tell."""

@@ -1,25 +1,44 @@
 """Which predicates intervals say everything of, by structure: their blocks need no second look."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from headstock.masks.contract import Predicate
-from headstock.masks.predicate import Band, Conjunction, Judging, Negation, Pattern
+from headstock.masks.predicate import Band, Conjunction, Judging, Junction, Negation, Pattern
 from headstock.masks.structure import band_of
 
-__all__ = ["is_tight"]
+__all__ = ["Tightness", "tightness"]
 
 _Form = Callable[[Pattern], Judging]
 
 
-def is_tight(predicate: Predicate, form_of: _Form) -> bool:
-    """Whether a box that is called possible holds a visible pair, and one that is not called sure a hidden one."""
+class Tightness(NamedTuple):
+    """What verdicts on boxes leave no doubt about.
+
+    Attributes:
+        possible: whether a box that is called possible holds a visible pair.
+        sure: whether a box that is not called sure holds a hidden pair.
+    """
+
+    possible: bool
+    sure: bool
+
+
+def tightness(predicate: Predicate, form_of: _Form) -> Tightness:
+    """Of the verdicts on any box, read from the structure of what gives them."""
     if band_of(predicate) is not None:
-        return True
+        return Tightness(True, True)
     if isinstance(predicate, Negation):
-        return is_tight(predicate.operand, form_of)
-    if isinstance(predicate, Conjunction):
-        return _joins_tightly(predicate, form_of)
-    return isinstance(predicate, Pattern) and form_of(predicate).judges_tightly
+        possible, sure = tightness(predicate.operand, form_of)
+        return Tightness(possible=sure, sure=possible)
+    if isinstance(predicate, Junction):
+        of_operands = [tightness(each, form_of) for each in predicate.operands]
+        if isinstance(predicate, Conjunction):
+            # A box is full where it is for each operand; what it holds is each operand's, but at other pairs perhaps.
+            return Tightness(_joins_tightly(predicate, form_of), all(each.sure for each in of_operands))
+        return Tightness(all(each.possible for each in of_operands), False)
+    tight = isinstance(predicate, Pattern) and form_of(predicate).judges_tightly
+    return Tightness(tight, tight)
 
 
 def _joins_tightly(conjunction: Conjunction, form_of: _Form) -> bool:
