@@ -25,6 +25,8 @@ from tests.support.mask_blocks import check_tight
         ([[-1, 2, -1, 3]], 0, True),  # ids that nothing sees may recur
         ([[-1, 2, -1, 2]], 0, False),
         ([[4]], None, True),
+        ([[0, 1, 0, 1], [1, 1, 0, 0]], None, False),
+        ([[-(2**63), 2**63 - 1, -(2**63)]], None, False),
     ],
 )
 def test_only_ids_with_one_run_each_are_packed(ids: list[list[int]], lowest: int | None, packed: bool) -> None:
@@ -32,12 +34,15 @@ def test_only_ids_with_one_run_each_are_packed(ids: list[list[int]], lowest: int
 
 
 def test_ranks_are_told_for_as_many_ids_as_a_mark_has_bits() -> None:
-    found = ranks_of(torch.tensor([[700, -3, 700, 12]]))
-    assert found is not None
-    assert found.tolist() == [[2, 0, 2, 1]]
+    for ids, ranks in (([700, -3, 700, 12], [2, 0, 2, 1]), ([7, -3, 7, 2], [10, 0, 10, 5]), ([], [])):
+        found = ranks_of(torch.tensor([ids], dtype=torch.int64))
+        assert found is not None
+        assert found.tolist() == [ranks]
+    assert ranks_of(torch.tensor([[-(2**63), 2**63 - 1]])) is not None
     assert ranks_of(torch.arange(63)[None]) is not None
     assert ranks_of(torch.arange(64)[None]) is None
     assert ranks_of(torch.tensor([[-1, 2]]), lowest=0) is None
+    assert ranks_of(torch.tensor([[-1, 200]]), lowest=0) is None
 
 
 @st.composite

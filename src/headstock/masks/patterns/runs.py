@@ -63,8 +63,12 @@ def packed_runs(ids: Int[Tensor, "batch tokens"], lowest: int | None = None) -> 
 
 
 def ranks_of(ids: Int[Tensor, "batch tokens"], lowest: int | None = None) -> Int[Tensor, "batch tokens"] | None:
-    """The ids as numbers from 0 in their order, where there are few enough for a bit each, and none below `lowest`."""
-    distinct, ranks = torch.unique(ids.cpu(), return_inverse=True)
+    """The ids as numbers from 0 in their order, where these are few enough for a bit each, and none below `lowest`."""
+    ids = ids.cpu()
+    least, greatest = _ends(ids)
+    if greatest - least < BITS and (lowest is None or least >= lowest):
+        return ids.long() - least  # some numbers may stand for no id
+    distinct, ranks = torch.unique(ids, return_inverse=True)
     few = len(distinct) <= BITS and (lowest is None or bool((distinct >= lowest).all()))
     return ranks if few else None
 
@@ -72,7 +76,15 @@ def ranks_of(ids: Int[Tensor, "batch tokens"], lowest: int | None = None) -> Int
 def _recurs(ids: Tensor, starts: Tensor) -> bool:
     """Whether two runs of a row have one id."""
     rows = starts.nonzero()[:, 0]
+    least, greatest = _ends(ids)
+    if len(rows) > (greatest - least + 1) * len(starts):  # so few numbers need no sorting
+        return True
     distinct, rank = torch.unique(ids[starts], return_inverse=True)
     if len(rows) > len(distinct) * len(starts):  # more runs than ids in some row
         return True
     return len(torch.unique(rows * len(distinct) + rank)) < len(rows)
+
+
+def _ends(ids: Tensor) -> tuple[int, int]:
+    least, greatest = ids.aminmax() if ids.numel() else (0, 0)
+    return int(least), int(greatest)
