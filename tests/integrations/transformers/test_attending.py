@@ -162,20 +162,21 @@ def test_checkpointed_layers_of_a_compiled_model_have_the_same_gradients(impleme
 @pytest.mark.slow
 def test_a_compiled_training_step_makes_one_plan_for_all_layers() -> None:
     from torch._dynamo.backends.common import aot_autograd
-    from torch._functorch.aot_autograd import make_boxed_func
+    from torch._functorch import aot_autograd as parts
     from torch._functorch.partitioners import min_cut_rematerialization_partition
 
-    boxed: Any = make_boxed_func  # untyped
     calls: Counter[str] = Counter()
 
     def noted(graph: Any, _: Any) -> Any:
         calls.update(str(each.target) for each in graph.graph.nodes if "headstock" in str(each.target))
-        return boxed(graph)
+        return vars(parts)["make_boxed_func"](graph)
 
     model = tiny("mistral", "headstock:blocked").train()
-    backend: Any = aot_autograd(fw_compiler=noted, partition_fn=min_cut_rematerialization_partition)
+    backend_of: Any = aot_autograd
+    backend = backend_of(fw_compiler=noted, partition_fn=min_cut_rematerialization_partition)
     ids, keep = batch()
-    torch.compile(model, fullgraph=True, backend=backend)(ids, attention_mask=keep, use_cache=False)
+    compiled: Any = torch.compile(model, fullgraph=True, backend=backend)
+    compiled(ids, attention_mask=keep, use_cache=False)
     assert calls["headstock.tile_mask.default"] == 1
     assert calls["headstock.blocked_attention.default"] == model.config.num_hidden_layers == 2
 
