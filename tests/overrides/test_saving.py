@@ -104,7 +104,7 @@ def test_a_component_that_is_not_registered_is_refused() -> None:
     mine = Overrides(attention="mine")
     table = AttentionInterface()
     table["mine"] = table["eager"]
-    with pytest.raises(UnknownName, match=r"the attention that overrides name must be one of .*, got 'mine'"):
+    with pytest.raises(UnknownName, match=r"the attention that overrides name must be one of 'auto', .*, got 'mine'"):
         overrides_metadata(mine)
     metadata = overrides_metadata(mine, tables=Tables(attention=table))
     assert load_overrides(metadata, tables=Tables(attention=table)) == mine

@@ -25,7 +25,8 @@ def components_of(overrides: Overrides, tables: Tables) -> dict[str, dict[str, s
     found: dict[str, dict[str, str]] = {}
     for kind, name, table in _used(overrides, tables):
         if name not in table:
-            raise UnknownName(unknown_name(f"the {kind} that overrides name", name, table))
+            known = {AUTO, *table} if kind == "attention" else table
+            raise UnknownName(unknown_name(f"the {kind} that overrides name", name, known))
         found.setdefault(kind, {})[name] = _place(name, table)
     return found
 

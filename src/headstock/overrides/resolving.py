@@ -9,7 +9,7 @@ from torch import nn
 
 from headstock.attention import AUTO, AttentionInterface
 from headstock.attention.settings import LayerSettings
-from headstock.errors import HeadstockError
+from headstock.errors import HeadstockError, UnknownName
 from headstock.layers.checkpointing.contract import CheckpointPolicy
 from headstock.layers.checkpointing.settings import CheckpointSetting
 from headstock.layers.checkpointing.switch import plan_of
@@ -21,7 +21,7 @@ from headstock.overrides.contract import ModelKind
 from headstock.overrides.data import MaskOverride, Overrides
 from headstock.overrides.kinds import kind_of
 from headstock.overrides.matching import Entry, entries_of
-from headstock.registry import Link
+from headstock.registry import Link, unknown_name
 from headstock.rope.settings import RopeSetting
 
 __all__ = ["OFF", "Resolution", "Tables", "Target", "named", "resolve"]
@@ -128,8 +128,12 @@ def _parsed(entry: Entry, mask: MaskOverride, tables: Tables) -> Mask:
 
 
 def _check_name(settings: LayerSettings, interface: AttentionInterface) -> None:
-    if settings.implementation is not None and settings.implementation != AUTO:
-        (interface if settings.interface is None else settings.interface)[settings.implementation]
+    name, table = settings.implementation, interface if settings.interface is None else settings.interface
+    if name is None or name == AUTO:
+        return
+    if name not in table:
+        raise UnknownName(unknown_name(table.kind, name, {AUTO, *table}))
+    table[name]  # loads a plug-in
 
 
 def _rope(found: Resolution, entries: list[Entry], title: str) -> Iterator[Target]:

@@ -4,6 +4,8 @@ import inspect
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from headstock.errors import ConfigWarning
@@ -13,6 +15,7 @@ __all__ = ["picks_a_class", "uses_attention_interface", "warn_of"]
 _OWN_ATTENTION = re.compile(r"^class \w*Attention\w*\((?:nn\.)?Module\):", re.MULTILINE)
 _CLASSES = re.compile(r"_ATTENTION_CLASSES\[")
 _TABLE = "ALL_ATTENTION_FUNCTIONS"
+_LIBRARIES = ("headstock", "transformers")
 
 
 def uses_attention_interface(model_class: type) -> bool:
@@ -35,15 +38,34 @@ def picks_a_class(model_class: type) -> bool:
 
 
 def warn_of(model: Any, implementation: str) -> None:
-    """Warn where `model` will never call `implementation`."""
-    if not uses_attention_interface(type(model)):
-        warnings.warn(
-            f"{type(model).__name__} must look its attention function up by name for attn_implementation="
-            f"{implementation!r} to have an effect, got a model with attention of its own: it runs that, as without "
-            "headstock",
-            ConfigWarning,
-            stacklevel=3,
-        )
+    """Warn where `model` will never call `implementation`, once for a model and its parts."""
+    if uses_attention_interface(type(model)):
+        return
+    callers = list(_callers(sys._getframe(2)))
+    if any(_builds(frame, model) for frame in callers):
+        return
+    names = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in callers]
+    outside = next((place for place, name in enumerate(names) if name not in _LIBRARIES), 0)
+    warnings.warn(
+        f"{type(model).__name__} must look its attention function up by name for attn_implementation="
+        f"{implementation!r} to have an effect, got a model with attention of its own: it runs that, as without "
+        "headstock",
+        ConfigWarning,
+        stacklevel=3 + outside,
+    )
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frame and those that led to it, the nearest first."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _builds(frame: FrameType, model: Any) -> bool:
+    """Whether a model of the same architecture, which was warned of, is building `model` there, as a part of it."""
+    owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
+    return owner is not None and owner is not model and type(owner).__module__ == type(model).__module__
 
 
 def _source_of(model_class: type) -> str:
