@@ -9,12 +9,13 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from headstock import attend
-from headstock.attention import AttentionInterface
+from headstock.attention import AttentionInterface, Cost, Limits
 from headstock.attention.auto.in_graph import choose_in_graph
 from headstock.attention.call import bound_mask
 from headstock.attention.request import Request
 from headstock.errors import UnsupportedFeature
 from headstock.masks import Mask, bidirectional, causal, padding, sliding_window
+from headstock.registry import declare
 from tests.support.attention_functions import additive, unmasked
 from tests.support.auto import function_like, operands
 from tests.support.devices import moved, on_each_device
@@ -144,3 +145,60 @@ def test_an_exported_program_serves_every_length(mask: Mask | None) -> None:
     for tokens in (40, 600):
         tensors = operands((1, 2, tokens, 8))
         torch.testing.assert_close(program.module()(*tensors), module(*tensors), rtol=1e-4, atol=1e-5)
+
+
+def _threes(**declared: Any) -> AttentionInterface:
+    """A table with an entry that gives nothing but threes."""
+
+    def threes(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *, scaling: float
+    ) -> tuple[Tensor, None]:
+        return query.new_full((query.shape[0], query.shape[2], query.shape[1], value.shape[3]), 3.0), None
+
+    interface = AttentionInterface()
+    interface["mine"] = declare(threes, mask="dense", **declared)
+    return interface
+
+
+@pytest.mark.parametrize(
+    ("cost", "limits", "taken"),
+    [
+        (Cost(launch=1.0), Limits(), True),
+        (Cost(launch=1e9), Limits(), False),
+        (None, Limits(), False),
+        (Cost(launch=1.0), Limits(compile=False), False),
+        (Cost(launch=1.0), Limits(dtypes=frozenset({"float16"})), False),
+    ],
+    ids=["cheap", "dear", "unknown", "not in graphs", "not of this dtype"],
+)
+@pytest.mark.parametrize("mask", [None, causal(), causal() & sliding_window(24)], ids=["none", "causal", "window"])
+def test_an_entry_that_declares_a_lower_cost_comes_first(
+    mask: Mask | None, cost: Cost | None, limits: Limits, taken: bool
+) -> None:
+    interface = _threes(limits=limits, cost=cost)
+    compiled, counter = counted(lambda *tensors: attend(*tensors, mask=mask, interface=interface))
+    for length in (64, 700, 90):
+        tensors = operands((2, 2, length, 8))
+        expected = torch.full_like(tensors[0], 3.0) if taken else attend(*tensors, mask=mask, implementation="eager")
+        torch.testing.assert_close(compiled(*tensors), expected, rtol=1e-4, atol=1e-5)
+    assert counter.frame_count <= MOST
+
+
+def test_lengths_that_a_graph_keeps_open_count_as_two_thousand() -> None:
+    """Dearer than torch's kernel over 64 tokens and cheaper over 2,048: the graph of one length takes the one."""
+    interface = _threes(cost=Cost(launch=2000.0))
+    tensors = operands((1, 2, 64, 8))
+    static, _ = counted(lambda *tensors: attend(*tensors, interface=interface))
+    torch.testing.assert_close(static(*tensors), attend(*tensors), rtol=1e-4, atol=1e-5)
+    by_symbols = torch.compile(lambda *each: attend(*each, interface=interface), backend="eager", fullgraph=True)
+    for each in tensors:
+        torch._dynamo.mark_dynamic(each, 2)
+    assert by_symbols(*tensors).eq(3.0).all()
+
+
+def test_what_stands_under_the_name_of_another_takes_its_place_whatever_it_costs() -> None:
+    interface = AttentionInterface()
+    interface["eager"] = _threes(cost=Cost(launch=1.0))["mine"]
+    compiled, _ = counted(lambda *tensors: attend(*tensors, interface=interface))
+    tensors = operands()
+    torch.testing.assert_close(compiled(*tensors), attend(*tensors))

@@ -142,7 +142,9 @@ def test_auto_finds_it_where_no_entry_of_headstock_serves_the_call() -> None:
     pages, query = filled([5, 3], 2).paged, torch.randn(2, 2, 1, 3, dtype=torch.float64)
     own = declare(_reading(dense), mask="dense", limits=Limits(paged=True))
     bare: dict[str, AttentionFunction] = {"other": dense}
-    with pytest.raises(UnsupportedFeature, match=r"'auto' must do over pages all .*, got none that reads them; ask"):
+    with pytest.raises(
+        UnsupportedFeature, match=r"that does over pages all .*, got none:\nother  does not read pages\nask"
+    ):
         attend_paged(query, pages, interface=bare)
     found = attend_paged(query, pages, interface={**bare, "mine": own})
     torch.testing.assert_close(found, attend_paged(query, pages, implementation="eager"))

@@ -21,7 +21,16 @@ from headstock.errors import UnsupportedFeature
 from headstock.masks import PreparedMask
 from headstock.registry import CHANGES, Link
 
-__all__ = ["choose_auto", "figures_for", "nobody", "ranking_of"]
+__all__ = [
+    "asked_kind",
+    "choose_auto",
+    "figures_for",
+    "keep_ranking",
+    "kept_rankings",
+    "nobody",
+    "ranking_of",
+    "usual_call",
+]
 
 _MOST = 4096  # calls that are remembered by their very lengths, before they are forgotten all at once
 _NOTHING: Mapping[str, Any] = {}
@@ -98,7 +107,7 @@ def ranking_of(
     keywords: tuple[str, ...] = (),
 ) -> Ranking:
     """Every entry in the kind of call that this one belongs to: lengths count up to a fourth of an octave."""
-    usual = _usual_call(situation)
+    usual = usual_call(situation)
     return ranked(interface, profile, usual, request, figures, masked=masked, keywords=keywords)
 
 
@@ -112,19 +121,32 @@ def _kept_ranking(
 ) -> Ranking:
     if not isinstance(interface, Link):
         return _found(interface, None, situation, request, prepared, is_kept, tuple(keywords), None)
-    kept = interface.derived()
-    calls = kept.get(CHANGES.count)
-    if calls is None:
-        kept.clear()  # what was decided before the change
-        calls = kept[CHANGES.count] = {}
+    calls = kept_rankings(interface)
     given = None if prepared is None else prepared.given
     form = 0 if prepared is None else 1 if given is None else given.dtype
     named = tuple(keywords) if keywords else ()
-    key = (situation, form, is_kept, _asked(request), named, torch.get_num_threads())
+    key = (situation, form, is_kept, asked_kind(request), named, torch.get_num_threads())
     ranking = calls.get(key)
     if ranking is None:  # a call that was not seen yet, or one in which the mask is looked at
         ranking = _found(interface, calls, situation, request, prepared, is_kept, named, key)
     return ranking
+
+
+def kept_rankings(interface: Link[AttentionFunction]) -> dict[Any, Any]:
+    """Where the rankings of a table are kept until something changes; `keep_ranking` puts them there."""
+    kept = interface.derived()
+    calls: dict[Any, Any] | None = kept.get(CHANGES.count)
+    if calls is None:
+        kept.clear()  # what was decided before the change
+        calls = kept[CHANGES.count] = {}
+    return calls
+
+
+def keep_ranking(calls: dict[Any, Any], key: object, ranking: Ranking) -> None:
+    """Keep one, and few enough."""
+    if len(calls) >= _MOST:
+        calls.clear()
+    calls[key] = ranking
 
 
 def _found(
@@ -140,14 +162,12 @@ def _found(
     """The ranking of the kind that a call is of, which may have been seen."""
     profile = profile_of(situation.device.type)
     figures = ALL if prepared is None else figures_for(prepared, situation, profile, is_kept=is_kept)
-    kind = None if key is None else (_usual_call(situation), figures, prepared is not None, *key[3:])
+    kind = None if key is None else (usual_call(situation), figures, prepared is not None, *key[3:])
     found: Ranking | None = None if calls is None else calls.get(kind)
     if found is None:
         found = ranking_of(interface, profile, situation, request, figures, masked=prepared is not None, keywords=named)
     if calls is not None:
-        if len(calls) >= _MOST:
-            calls.clear()
-        calls[kind] = found
+        keep_ranking(calls, kind, found)
         if prepared is None or _work(situation) < profile.rough:
             calls[key] = found
     return found
@@ -159,11 +179,12 @@ def _work(situation: Situation) -> int:
     return batch * heads * queries * keys * (head_dim + value_dim)
 
 
-def _usual_call(situation: Situation) -> Situation:
+def usual_call(situation: Situation) -> Situation:
+    """The call by which those of about its lengths are decided."""
     return situation._replace(queries=_usual(situation.queries), keys=_usual(situation.keys))
 
 
-def _asked(request: Request) -> tuple[object, ...]:
+def asked_kind(request: Request) -> tuple[object, ...]:
     """What of the options decides who can serve a call, and how fast."""
     _, scaling_given, dropout, softcap, sinks, bias, log_sum_exp, weights, _ = request
     form: object = None

@@ -10,7 +10,7 @@ from headstock.masks import PreparedMask
 from headstock.masks.predicate import Band, Conjunction, Disjunction, Pattern, leaves
 from headstock.masks.structure import intersection
 
-__all__ = ["ALL", "Figures", "figures_of", "hull_of", "roughly"]
+__all__ = ["ALL", "Figures", "figures_of", "hull_of", "roughly", "stepped"]
 
 BLOCK = 128
 _STEPS = 4
@@ -67,14 +67,14 @@ def figures_of(prepared: PreparedMask, *, is_kept: bool, may_plan: bool) -> Figu
 def _share(prepared: PreparedMask, *, may_plan: bool) -> float:
     bound = _of_band(hull_of(prepared), prepared)
     if prepared.is_additive or not may_plan or (bound < 1.0 and not _holds_data(prepared)):
-        return _stepped(bound)
+        return stepped(bound)
     try:
-        return _stepped(min(bound, prepared.plan().density))
+        return stepped(min(bound, prepared.plan().density))
     except HeadstockError:  # on the meta device, or where a predicate raises: the function that runs will say so
-        return _stepped(bound)
+        return stepped(bound)
 
 
-def _stepped(share: float) -> float:
+def stepped(share: float) -> float:
     """The next larger of 1, 0.84, 0.71, 0.59, 0.5, ...: calls of about one density are one decision."""
     step = 1.0
     while step > 1e-6 and share <= step * 2 ** (-1 / _STEPS):

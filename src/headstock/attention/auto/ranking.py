@@ -16,13 +16,16 @@ from headstock.errors import BrokenPlugin, InvalidComponent, UnknownName, Unsupp
 from headstock.masks import PreparedMask
 from headstock.registry import Link
 
-__all__ = ["Candidate", "Ranking", "entries_of", "objections", "ranked", "unknown_keywords"]
+__all__ = ["BUILT_IN", "Candidate", "Ranking", "entries_of", "objections", "ranked", "unknown_keywords"]
 
 _ALWAYS: Final = frozenset(
     {"additive", "causal_or_blocks", "causal_or_dense", "dense_or_additive", "eager", "none", "sdpa"}
 )
 """Representations that every mask has."""
-_BUILT_IN: Final = ("sdpa", "varlen", "flash_attention_4", "flash_attention_3", "flash_attention_2", "blocked", "eager")
+BUILT_IN: Final = (
+    *("sdpa", "varlen", "flash_attention_4", "flash_attention_3", "flash_attention_2", "blocked", "eager"),
+    "flex_attention",
+)
 """Who goes first among entries that cost the same."""
 _UNLOADED: Final = "is a plug-in that is not loaded; name it once, and auto knows it"
 
@@ -154,4 +157,4 @@ def _has_form(representation: str, figures: Figures) -> bool:
 
 def _order(candidate: Candidate) -> tuple[float, int, str]:
     name = candidate.chosen.name
-    return candidate.cost, _BUILT_IN.index(name) if name in _BUILT_IN else len(_BUILT_IN), name
+    return candidate.cost, BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN), name

@@ -1,51 +1,34 @@
 """Which function serves a call over pages, and how it is given them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
-from headstock.attention.blocked import blocked_attention
+from headstock.attention.auto.figures import ALL, Figures
+from headstock.attention.auto.in_graph import cheapest, names_from, price_in_graph, with_known_lengths
+from headstock.attention.auto.ranking import Candidate, objections
+from headstock.attention.auto.report import listed
 from headstock.attention.choice import AUTO, Chosen, reasons_against
-from headstock.attention.contract import AttentionCore, AttentionFunction, AttentionOutput, contract_of
-from headstock.attention.eager import eager_attention
-from headstock.attention.paged.by_pages import read_by_pages
-from headstock.attention.paged.by_varlen import objections_to_varlen, read_by_varlen
+from headstock.attention.contract import AttentionFunction, contract_of
 from headstock.attention.paged.call import PagedCall
-from headstock.attention.paged.native import read_natively, side_by_side_in_shape
-from headstock.attention.paged.whole import read_whole
+from headstock.attention.paged.native import side_by_side_in_shape
+from headstock.attention.paged.ranking import gathering, ranked_over_pages
+from headstock.attention.paged.readers import Read, reader_of
 from headstock.attention.situation import Situation, situation_of
-from headstock.attention.varlen import varlen_attention
 from headstock.errors import UnsupportedFeature
-from headstock.registry import Link
 
-__all__ = ["PAGED_RANKING", "choose_reader"]
+__all__ = ["Judged", "choose_reader", "judged_over_pages", "situation_over_pages"]
 
-Read: TypeAlias = Callable[[Chosen, PagedCall], AttentionOutput]
-
-PAGED_RANKING = ("varlen", "blocked", "eager")
-"""The names that `auto` tries first over pages, fastest first."""
+_IN_GRAPHS = ("varlen", "blocked", "eager")
+"""The names that `auto` tries first in compiled code."""
 
 
-class Reader(NamedTuple):
-    """How a function reads pages, and the reasons against one call, a phrase each."""
+class Judged(NamedTuple):
+    """Who can serve a call, the fastest first, and the reasons against the others."""
 
-    read: Read
-    objections: Callable[[PagedCall], Iterable[str]] = lambda _: ()
-
-
-def _objections_to_graphs(call: PagedCall) -> Iterator[str]:
-    if call.lengths is None:
-        yield "reads no pages in compiled code"
-
-
-_READERS: dict[AttentionCore, Reader] = {
-    blocked_attention: Reader(read_by_pages, _objections_to_graphs),
-    eager_attention: Reader(read_whole),
-    varlen_attention: Reader(read_by_varlen, objections_to_varlen),
-}
-_NATIVE = Reader(read_natively)
-_TABLES = ("block_table", "lengths")
+    able: list[Candidate]
+    rejected: dict[str, tuple[str, ...]]
 
 
 def choose_reader(
@@ -59,31 +42,83 @@ def choose_reader(
         UnknownName: no implementation of that name.
         UnsupportedFeature: it cannot serve the call, or does not read pages.
     """
+    situation = situation_over_pages(call, is_named=implementation != AUTO)
+    if implementation != AUTO:
+        chosen = _named(interface, implementation, call, situation)
+    elif torch.compiler.is_compiling():
+        chosen = _in_graph(interface, call, situation)
+    else:
+        chosen = judged_over_pages(interface, call, situation, first=True).able[0].chosen
+    return chosen, reader_of(chosen).read
+
+
+def judged_over_pages(
+    interface: Mapping[str, AttentionFunction], call: PagedCall, situation: Situation, *, first: bool = False
+) -> Judged:
+    """Every entry in one call; with `first` no more than it takes to find one that can.
+
+    Raises:
+        UnsupportedFeature: none can, with the reasons against each.
+    """
+    candidates, refused = ranked_over_pages(interface, call, situation)
+    able: list[Candidate] = []
+    rejected: dict[str, tuple[str, ...]] = {}
+    for each in candidates:
+        reasons = [
+            *objections(each, situation, call.request, None),
+            *reader_of(each.chosen).objections(each.chosen, call),
+        ]
+        if reasons:
+            rejected[each.chosen.name] = tuple(reasons)
+            continue
+        able.append(each)
+        if first:
+            break
+    rejected |= refused
+    if not able:
+        raise _nobody(rejected)
+    return Judged(able, rejected)
+
+
+def situation_over_pages(call: PagedCall, *, is_named: bool) -> Situation:
+    """The situation of a call over pages."""
     situation = situation_of(call.query, *side_by_side_in_shape(call), call.request)
-    situation = situation._replace(is_paged=True, is_named=implementation != AUTO, needs_gradient=_is_learned(call))
-    rejected: list[str] = []
-    for name in _ranked(interface) if implementation == AUTO else (implementation,):
+    return situation._replace(is_paged=True, is_named=is_named, needs_gradient=_is_learned(call))
+
+
+def _named(interface: Mapping[str, AttentionFunction], name: str, call: PagedCall, situation: Situation) -> Chosen:
+    chosen = Chosen(name, interface[name], contract_of(interface[name]))
+    reasons = _reasons(chosen, call, situation)
+    if reasons:
+        raise UnsupportedFeature(
+            f"attention function {name!r} must do over pages all that the call asks for, got {name!r}, which "
+            f"{' and '.join(reasons)}; ask for less, choose another implementation ('eager' honours every feature), or "
+            "declare(function, limits=Limits(paged=True)) where it takes block_table and lengths"
+        )
+    return chosen
+
+
+def _reasons(chosen: Chosen, call: PagedCall, situation: Situation) -> list[str]:
+    reasons = reasons_against(chosen.contract, call.request, situation, masked=call.mask is not None)
+    return reasons or [*reader_of(chosen).objections(chosen, call)]
+
+
+def _in_graph(interface: Mapping[str, AttentionFunction], call: PagedCall, situation: Situation) -> Chosen:
+    """The first that can serve the call, or a cheaper one of the user's own."""
+    rejected: dict[str, tuple[str, ...]] = {}
+    figures = ALL if call.mask is None else Figures("some", rows=0, is_kept=True)
+    known = with_known_lengths(situation)
+
+    def price(entry: Chosen) -> float:
+        return price_in_graph(entry, known, call.request, figures) + gathering(entry, known, figures)
+
+    for name in names_from(interface, _IN_GRAPHS):
         chosen = Chosen(name, interface[name], contract_of(interface[name]))
-        reader = _READERS.get(chosen.contract.core, _NATIVE) if chosen.contract.core else _NATIVE
-        reasons = _reasons(chosen, reader, call, situation)
+        reasons = _reasons(chosen, call, situation)
         if not reasons:
-            return chosen, reader.read
-        rejected.append(f"{name!r}, which {' and '.join(reasons)}")
-    raise UnsupportedFeature(
-        f"attention function {implementation!r} must do over pages all that the call asks for, got "
-        f"{'; '.join(rejected) or 'none that reads them'}; ask for less, choose another implementation ('eager' "
-        "honours every feature), or declare(function, limits=Limits(paged=True)) where it takes block_table and lengths"
-    )
-
-
-def _ranked(interface: Mapping[str, AttentionFunction]) -> Iterator[str]:
-    """The names that `auto` tries: of the entries of others those that read pages, in the order of the table."""
-    for name in PAGED_RANKING:
-        if name in interface:
-            yield name
-    for name in interface.names() if isinstance(interface, Link) else interface:
-        if name not in PAGED_RANKING and contract_of(interface[name]).limits.paged:
-            yield name
+            return cheapest(chosen, interface, lambda each: _reasons(each, call, situation), price)
+        rejected[name] = tuple(reasons)
+    raise _nobody(rejected)
 
 
 def _is_learned(call: PagedCall) -> bool:
@@ -91,10 +126,9 @@ def _is_learned(call: PagedCall) -> bool:
     return torch.is_grad_enabled() and (call.request.is_learned or any(each.requires_grad for each in tensors))
 
 
-def _reasons(chosen: Chosen, reader: Reader, call: PagedCall, situation: Situation) -> list[str]:
-    reasons = reasons_against(chosen.contract, call.request, situation, masked=call.mask is not None)
-    if reasons:
-        return reasons
-    if reader is _NATIVE and not all(map(chosen.contract.takes, _TABLES)):
-        return [f"does not take {' and '.join(_TABLES)}"]
-    return [*reader.objections(call)]
+def _nobody(rejected: Mapping[str, tuple[str, ...]]) -> UnsupportedFeature:
+    return UnsupportedFeature(
+        f"attention function {AUTO!r} must find one that does over pages all that the call asks for, got none:\n"
+        f"{listed(rejected)}\nask for less, name another implementation ('eager' honours every feature), or "
+        "declare(function, limits=Limits(paged=True)) where it takes block_table and lengths"
+    )

@@ -66,8 +66,8 @@ def attend_paged(
         pages: what is looked at, such as `headstock.caches.PagedKeyValues`.
         mask: which key each query sees, by their positions in the row, as for `attend`; a tensor has as many keys as
             the longest row.
-        implementation: a name of `interface`, or "auto" for the first of "varlen", "blocked", "eager", and then of your
-            own entries, that reads pages and honours the call.
+        implementation: a name of `interface`, or "auto" for what costs least of those that read pages and honour the
+            call, what it takes to put keys side by side included (`explain_paged` tells).
         scaling: factor of the scores; 1 / sqrt(head_dim) by default.
         dropout: probability with which a weight is dropped.
         softcap: bounds the scores to (-softcap, softcap) by tanh.
