@@ -39,6 +39,28 @@ def test_the_tensor_that_it_stands_for_is_the_mask_with_its_padding() -> None:
     assert float(added.min()) == torch.finfo(torch.float64).min
 
 
+@pytest.mark.parametrize("mask", [causal(), sliding_window(9), sliding_window(3), causal() & documents(ONE)])
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("keep", [KEEP, torch.cat([KEEP, KEEP], 1), None])
+def test_a_step_of_decoding_has_the_mask_that_its_patterns_say(mask: Mask, first: int, keep: Tensor | None) -> None:
+    geometry = Geometry(2, 1, 6 - first, 5, first)
+    made = MaskCarrier(mask, keep, geometry, CPU).prepared(4)
+    expected = prepare(mask if keep is None else mask & padding(keep), geometry)
+    assert torch.equal(made.dense().expand(geometry.shape), expected.dense().expand(geometry.shape))
+    for name in ("causal_or_dense", "additive", "dense_or_additive"):
+        found, wanted = (each.lower(name, dtype=torch.float32) for each in (made, expected))
+        assert_same(found, wanted, geometry.shape)
+
+
+def assert_same(found: Any, wanted: Any, shape: tuple[int, ...]) -> None:
+    if isinstance(wanted, tuple):
+        assert found[1:] == wanted[1:]
+        found, wanted = found[0], wanted[0]
+    assert (found is None) is (wanted is None)
+    if found is not None:
+        assert torch.equal(found.expand(shape), wanted.expand(shape))
+
+
 COMPUTATIONS: dict[str, Callable[[Any], Any]] = {
     "indexing": lambda mask: mask[:, :, -1:],
     "assignment": lambda mask: mask.__setitem__(0, 1),

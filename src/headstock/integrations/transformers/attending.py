@@ -48,8 +48,9 @@ def attention_function(name: str, implementation: str) -> Callable[..., tuple[Te
             if again is not None:
                 return again(query, key, value).contiguous(), None
         chosen, call = _made(implementation, module, operands, attention_mask, is_causal, settings, numbers, keywords)
-        if kept is not None:
-            attention_mask.calls.keep(ALL_ATTENTION_FUNCTIONS, kept, chosen, call)
+        again = None if kept is None else attention_mask.calls.keep(ALL_ATTENTION_FUNCTIONS, kept, chosen, call)
+        if again is not None:
+            return again(query, key, value).contiguous(), None
         output, weights = in_table_layout(run(chosen, module, call))
         return output.contiguous(), weights
 

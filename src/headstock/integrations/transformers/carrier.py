@@ -11,9 +11,10 @@ from torch import Tensor
 from headstock.errors import UnsupportedFeature
 from headstock.integrations.transformers.moving import moved
 from headstock.integrations.transformers.repeating import LayerCalls
-from headstock.masks import Geometry, Mask, PreparedMask, padding, prepare
+from headstock.masks import CausalOrDense, Geometry, Mask, PreparedMask, padding, prepare
 from headstock.masks.patterns.documents import Documents
 from headstock.masks.predicate import Pattern, leaves
+from headstock.masks.structure import hides_nothing
 
 __all__ = ["MaskCarrier", "OpaqueMaskError"]
 
@@ -107,7 +108,23 @@ class MaskCarrier:
         return self._prepared[heads]
 
     def _prepare(self, heads: int) -> PreparedMask:
-        return prepare(self.whole, replace(self.geometry, heads=heads), device=self.device)
+        geometry = self.geometry if heads == self.geometry.heads else replace(self.geometry, heads=heads)
+        made = prepare(self.whole, geometry, device=self.device)
+        shown = self._shown()
+        if shown is not None:
+            made._keep("dense", lambda: shown)
+            made._keep("causal_or_dense", lambda: CausalOrDense(shown, False))
+        return made
+
+    def _shown(self) -> Bool[Tensor, "rows 1 1 keys"] | None:
+        """The tensor of a step of decoding that sees all but padding: a view of the padding."""
+        geometry = self.geometry
+        first = geometry.kv_offset
+        if self.keep is None or geometry.q_length != 1 or isinstance(first, Tensor) or torch.compiler.is_compiling():
+            return None
+        if not hides_nothing(self.mask.predicate, geometry):
+            return None
+        return self.keep[:, None, None, first : first + geometry.kv_length]
 
     def made_dense(self, heads: int) -> "MaskCarrier":
         """Itself with its tensor made now, so that a compiled forward is given a tensor and no offset to guard."""

@@ -70,18 +70,22 @@ class LayerCalls:
             return None
         return calls.get(key)
 
-    def keep(self, interface: Link[AttentionFunction], key: Any, chosen: Chosen, call: Call) -> None:
-        """Keep a call of headstock's own functions, which read nothing off their module, for its output alone."""
+    def keep(self, interface: Link[AttentionFunction], key: Any, chosen: Chosen, call: Call) -> LayerCall | None:
+        """Keep a call of headstock's own functions, which read nothing off their module, for its output alone.
+
+        None where it is something else.
+        """
         contract = chosen.contract
         if contract.core is None or call.own or call.request.weights:
-            return
+            return None
         entries = interface.derived()
         if self._seen[0] is not entries or self._seen[1] != CHANGES.count:
             self._seen = (entries, CHANGES.count, {})
         empty = empty_rows(contract, call)
         if empty is not None and empty.device.type == "cpu" and is_readable(empty) and not empty.any():
             empty = None
-        self._seen[2][key] = LayerCall(contract.core, *core_arguments(contract, call), empty)
+        kept = self._seen[2][key] = LayerCall(contract.core, *core_arguments(contract, call), empty)
+        return kept
 
 
 def key_of(

@@ -19,6 +19,9 @@ from headstock.masks.tracing import is_readable
 
 __all__ = ["mask_of_function"]
 
+_HOME = "transformers.masking_utils"
+_FIXED: dict[Callable[..., Any], Mask | None] = {}
+
 
 def mask_of_function(function: Callable[..., Any]) -> Mask | None:
     """The mask, built of patterns, that a function of four indices surely is; None where it is something else.
@@ -29,7 +32,13 @@ def mask_of_function(function: Callable[..., Any]) -> Mask | None:
     """
     if isinstance(function, Mask):
         return function
-    return _mask(term_of(function))
+    # Asked in every step of decoding, these are the same every time: what they read is nothing but their indices.
+    is_fixed = getattr(function, "__module__", None) == _HOME and getattr(function, "__closure__", ()) is None
+    if not is_fixed or torch.compiler.is_compiling():
+        return _mask(term_of(function))
+    if function not in _FIXED:
+        _FIXED[function] = _mask(term_of(function))
+    return _FIXED[function]
 
 
 def _mask(term: Any) -> Mask | None:
