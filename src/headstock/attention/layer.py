@@ -90,10 +90,12 @@ def layer_call(
     scaling: float | None = None,
     dropout: float = 0.0,
     return_weights: bool = False,
+    return_lse: bool = False,
     **keywords: Any,
 ) -> tuple[Chosen, Call]:
     """What `call_attention` would run, and on what: checked, chosen and bound, nothing of it run."""
     features, facts, others = read_keywords(keywords)
+    features["log_sum_exp"] = return_lse
     features["weights"] = return_weights or bool(features.get("weights"))
     features["bias"] = bias_of(features.get("bias"))
     check_inputs(query, key, value, features.get("sinks"), features["bias"])

@@ -1,5 +1,6 @@
 """The keywords that models hand to an attention function, sorted."""
 
+import pytest
 import torch
 
 from headstock.integrations.transformers.keywords import PASSED_OVER, read_keywords
@@ -14,7 +15,17 @@ def test_keywords_are_sorted_and_a_none_says_nothing() -> None:
 
 def test_cumulative_lengths_are_noted_and_not_handed_on() -> None:
     said = read_keywords({"cu_seq_lens_q": torch.arange(3), "max_length_k": 2})
-    assert said == ({}, None, None, True)
+    assert said == ({}, None, None, True, None)
+
+
+@pytest.mark.parametrize("name", ["sinks", "s_aux"])
+def test_sinks_of_queries_are_told_from_those_of_heads(name: str) -> None:
+    of_heads, of_rows = torch.zeros(4), torch.zeros(2, 4, 3, 1)
+    assert (read_keywords({name: of_heads}).features, read_keywords({name: of_heads}).row_sinks) == (
+        {name: of_heads},
+        None,
+    )
+    assert (read_keywords({name: of_rows}).features, read_keywords({name: of_rows}).row_sinks) == ({}, of_rows)
 
 
 def test_no_feature_is_passed_over() -> None:

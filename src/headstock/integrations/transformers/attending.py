@@ -12,9 +12,10 @@ from headstock.attention.layer import in_table_layout, layer_call
 from headstock.attention.run import run
 from headstock.attention.settings import LayerSettings, settings_for
 from headstock.integrations.transformers.carrier import MaskCarrier
-from headstock.integrations.transformers.keywords import read_keywords
+from headstock.integrations.transformers.keywords import Said, read_keywords
 from headstock.integrations.transformers.layer_mask import layer_mask, selected
 from headstock.integrations.transformers.repeating import key_of
+from headstock.integrations.transformers.row_sinks import checked_row_sinks, with_row_sinks
 from headstock.registry import Link
 
 __all__ = ["attention_function"]
@@ -47,11 +48,15 @@ def attention_function(name: str, implementation: str) -> Callable[..., tuple[Te
             again = None if kept is None else attention_mask.calls.of(ALL_ATTENTION_FUNCTIONS, kept)
             if again is not None:
                 return again(query, key, value).contiguous(), None
-        chosen, call = _made(implementation, module, operands, attention_mask, is_causal, settings, numbers, keywords)
+        said = read_keywords(keywords)
+        chosen, call = _made(implementation, module, operands, attention_mask, is_causal, settings, numbers, said)
         again = None if kept is None else attention_mask.calls.keep(ALL_ATTENTION_FUNCTIONS, kept, chosen, call)
         if again is not None:
             return again(query, key, value).contiguous(), None
-        output, weights = in_table_layout(run(chosen, module, call))
+        result = run(chosen, module, call)
+        if said.row_sinks is not None:
+            result = with_row_sinks(result, checked_row_sinks(said.row_sinks, query))
+        output, weights = in_table_layout(result)
         return output.contiguous(), weights
 
     attention.__name__ = attention.__qualname__ = name
@@ -66,10 +71,10 @@ def _made(
     is_causal: bool | None,
     settings: LayerSettings | None,
     numbers: dict[str, Any],
-    keywords: dict[str, Any],
+    said: Said,
 ) -> tuple[Chosen, Call]:
     """What runs in the layer, and on what."""
-    said, (query, key, value) = read_keywords(keywords), operands
+    query, key, value = operands
     interface: Link[AttentionFunction] = ALL_ATTENTION_FUNCTIONS
     as_pattern = settings is not None and settings.mask is not None
     mask = layer_mask(module, query, key, attention_mask, said, is_causal=is_causal, as_pattern=as_pattern)
@@ -79,4 +84,7 @@ def _made(
         interface = interface if settings.interface is None else settings.interface
     if said.indices is not None:
         mask = selected(mask, said.indices, query, key)
-    return layer_call(interface, implementation, query, key, value, mask, **numbers, **said.features)
+    with_lse = said.row_sinks is not None
+    return layer_call(
+        interface, implementation, query, key, value, mask, return_lse=with_lse, **numbers, **said.features
+    )

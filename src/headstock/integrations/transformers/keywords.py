@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from headstock.attention.words import SPELLINGS
 from headstock.errors import UnsupportedFeature
 
 __all__ = ["PASSED_OVER", "Said", "read_keywords"]
@@ -24,6 +25,7 @@ PASSED_OVER = frozenset(
 )
 """What models pass through every layer beside the words that headstock knows, and that changes no attention."""
 
+_SINKS = tuple(name for name, meant in SPELLINGS.items() if meant == "sinks")
 _PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
@@ -35,12 +37,14 @@ class Said(NamedTuple):
         window: `sliding_window`, of importance only where no mask says it.
         indices: the keys that each query was given by an indexer, `[batch, queries, count]`.
         packed: whether cumulative lengths of packed sequences came along.
+        row_sinks: a sink's logit for each query and head; those of heads alone are among the features.
     """
 
     features: dict[str, Any]
     window: int | None
     indices: Tensor | None
     packed: bool
+    row_sinks: Tensor | None = None
 
 
 def read_keywords(keywords: Mapping[str, Any]) -> Said:
@@ -57,4 +61,5 @@ def read_keywords(keywords: Mapping[str, Any]) -> Said:
         )
     packed = [name for name in _PACKED if said.pop(name, None) is not None]
     window, indices = said.pop("sliding_window", None), said.pop("indices", None)
-    return Said(said, window, indices, bool(packed))
+    row_sinks = [said.pop(name) for name in _SINKS if isinstance(said.get(name), Tensor) and said[name].ndim == 4]
+    return Said(said, window, indices, bool(packed), row_sinks[0] if row_sinks else None)
