@@ -32,7 +32,7 @@ from headstock.attention.layer import call_attention
 from headstock.attention.limits import Limits
 from headstock.attention.merge import merge
 from headstock.attention.packed import PackedOutput, attend_packed
-from headstock.attention.paged import Pages, attend_paged
+from headstock.attention.paged import Pages, attend_paged, explain_paged
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS, ATTENTION_FUNCTIONS, AttentionInterface
 from headstock.attention.varlen import varlen_attention
@@ -74,6 +74,7 @@ __all__ = [
     "contract_of",
     "eager_attention",
     "explain",
+    "explain_paged",
     "load_flash_kernel",
     "merge",
     "relative_buckets",

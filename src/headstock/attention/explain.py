@@ -22,7 +22,7 @@ from headstock.attention.situation import situation_of
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.masks import MaskLike, PreparedMask
 
-__all__ = ["Explanation", "explain", "explained"]
+__all__ = ["Explanation", "density_of", "explain", "explained"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def explained(asked: Asked) -> Explanation:
         verdict.chosen.name,
         verdict.rejected,
         representation,
-        _density(prepared),
+        density_of(prepared),
         bytes_of(prepared, representation, asked.situation.dtype),
         verdict.costs,
         verdict.kernels,
@@ -141,7 +141,8 @@ def explained(asked: Asked) -> Explanation:
     )
 
 
-def _density(prepared: PreparedMask | None) -> float:
+def density_of(prepared: PreparedMask | None) -> float:
+    """Visible pairs as a share of all."""
     if prepared is None or 0 in prepared.geometry.shape:
         return 1.0
     if prepared.given is None:

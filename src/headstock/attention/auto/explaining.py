@@ -18,7 +18,7 @@ from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.masks import PreparedMask
 
-__all__ = ["Asked", "Verdict", "judged"]
+__all__ = ["Asked", "Verdict", "instead_of", "judged", "outranked"]
 
 
 class Asked(NamedTuple):
@@ -67,10 +67,10 @@ def judged(asked: Asked) -> Verdict:
         raise nobody(refused)
     chosen = able[0].chosen if named is None else named
     others = [each for each in able if each.chosen.name != chosen.name]
-    outranked = {each.chosen.name: (_outranked(each, able[0], named, profile, situation),) for each in others}
-    rejected = {**outranked, **{key: value for key, value in refused.items() if key != chosen.name}}
+    slower = {each.chosen.name: (outranked(each, able[0], named, profile, situation),) for each in others}
+    rejected = {**slower, **{key: value for key, value in refused.items() if key != chosen.name}}
     costs = {each.chosen.name: each.cost for each in able}
-    notes = (*_instead_of(named, able), *_notes(profile))
+    notes = (*instead_of(named, able), *_notes(profile))
     return Verdict(chosen, rejected, costs, _kernels(asked, able), notes)
 
 
@@ -87,9 +87,10 @@ def _named(asked: Asked) -> Chosen:
     return Chosen(asked.implementation, function, contract)
 
 
-def _outranked(
+def outranked(
     candidate: Candidate, best: Candidate, named: Chosen | None, profile: Profile, situation: Situation
 ) -> str:
+    """Why one that can serve the call does not run."""
     name, _, contract = candidate.chosen
     if named is not None:
         return f"eligible, but {named.name!r} was named"
@@ -99,7 +100,7 @@ def _outranked(
     return f"eligible, about {times:,.1f} times slower" if times >= 1.05 else "eligible, about as fast"
 
 
-def _instead_of(named: Chosen | None, able: list[Candidate]) -> Iterator[str]:
+def instead_of(named: Chosen | None, able: list[Candidate]) -> Iterator[str]:
     """What `auto` would run in place of a named entry."""
     if named is None or not able or able[0].chosen.name == named.name:
         return

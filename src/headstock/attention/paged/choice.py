@@ -48,18 +48,17 @@ def choose_reader(
     elif torch.compiler.is_compiling():
         chosen = _in_graph(interface, call, situation)
     else:
-        chosen = judged_over_pages(interface, call, situation, first=True).able[0].chosen
+        judged = judged_over_pages(interface, call, situation, first=True)
+        if not judged.able:
+            raise _nobody(judged.rejected)
+        chosen = judged.able[0].chosen
     return chosen, reader_of(chosen).read
 
 
 def judged_over_pages(
     interface: Mapping[str, AttentionFunction], call: PagedCall, situation: Situation, *, first: bool = False
 ) -> Judged:
-    """Every entry in one call; with `first` no more than it takes to find one that can.
-
-    Raises:
-        UnsupportedFeature: none can, with the reasons against each.
-    """
+    """Every entry in one call; with `first` no more than it takes to find one that can."""
     candidates, refused = ranked_over_pages(interface, call, situation)
     able: list[Candidate] = []
     rejected: dict[str, tuple[str, ...]] = {}
@@ -74,10 +73,7 @@ def judged_over_pages(
         able.append(each)
         if first:
             break
-    rejected |= refused
-    if not able:
-        raise _nobody(rejected)
-    return Judged(able, rejected)
+    return Judged(able, rejected | refused)
 
 
 def situation_over_pages(call: PagedCall, *, is_named: bool) -> Situation:

@@ -6,19 +6,16 @@ from typing import Literal, Unpack, overload
 from jaxtyping import Float
 from torch import Tensor
 
-from headstock.attention.bias.binding import bias_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
 from headstock.attention.check import run_checked
 from headstock.attention.choice import AUTO
 from headstock.attention.contract import AttentionFunction, AttentionOutput
 from headstock.attention.options import RowOptions
-from headstock.attention.paged.call import paged_call
-from headstock.attention.paged.checks import check_fit, check_pages, check_table
+from headstock.attention.paged.asking import asked_call
 from headstock.attention.paged.choice import choose_reader
 from headstock.attention.paged.contract import Pages
 from headstock.attention.paged.whole import whole_call
-from headstock.attention.request import request_of
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
 from headstock.masks import MaskLike
 
@@ -93,21 +90,18 @@ def attend_paged(
         >>> attend_paged(torch.randn(2, 4, 1, 16), paged, mask="causal & sliding_window(3)").shape
         torch.Size([2, 4, 1, 16])
     """
-    check_pages(query, pages)
-    added = bias_of(bias)
-    request = request_of(
-        query.shape[-1],
+    call = asked_call(
+        query,
+        pages,
+        mask,
         scaling=scaling,
         dropout=dropout,
         softcap=softcap,
         sinks=sinks,
-        bias=added,
+        bias=bias,
         log_sum_exp=return_lse,
         weights=return_weights,
     )
-    check_table(pages)
-    call = paged_call(query, pages, mask, request)
-    check_fit(query, pages, call.longest, sinks, added)
     table = ALL_ATTENTION_FUNCTIONS if interface is None else interface
     chosen, read = choose_reader(table, implementation, call)
     if checked:

@@ -28,12 +28,14 @@ class Reader(NamedTuple):
         told: what becomes of keys and values, in words.
         gathers: which tokens are put side by side first; "unknown" of a function that does not say what it costs.
         objections: the reasons against one call, a phrase each.
+        representation: the form in which it is given the mask, where it is not that of calls without pages.
     """
 
     read: Read
     told: str
     gathers: Literal["all", "seen", "none", "unknown"]
     objections: Callable[[Chosen, PagedCall], Iterable[str]] = lambda _chosen, _call: ()
+    representation: str | None = None
 
 
 def reader_of(chosen: Chosen) -> Reader:
@@ -65,7 +67,7 @@ _READERS: dict[AttentionCore, Reader] = {
     ),
     eager_attention: Reader(read_whole, "all tokens are put side by side", "all"),
     varlen_attention: Reader(
-        read_by_varlen, "read where they lie", "none", lambda _chosen, call: objections_to_varlen(call)
+        read_by_varlen, "read where they lie", "none", lambda _chosen, call: objections_to_varlen(call), "window"
     ),
 }
 _NATIVE = Reader(read_natively, "read where they lie", "none", _objections_to_signature)

@@ -11,7 +11,7 @@ from headstock.attention.paged.gathering import side_by_side
 from headstock.attention.run import run
 from headstock.masks import PreparedMask, padding, prepare
 
-__all__ = ["read_whole", "whole_call"]
+__all__ = ["mask_of_whole", "read_whole", "whole_call"]
 
 
 def read_whole(chosen: Chosen, call: PagedCall) -> AttentionOutput:
@@ -24,13 +24,13 @@ def whole_call(call: PagedCall, *, with_gradients: bool = True) -> Call:
     key, value, keep = side_by_side(call.pages, call.longest)
     if not with_gradients:
         key, value = key.detach(), value.detach()
-    mask = _mask_of(call, keep)
+    mask = mask_of_whole(call, keep)
     request = bound_request(call.request, mask, call.query, key, call.geometry.q_offset)
     return Call(call.query, key, value, mask, request)
 
 
-def _mask_of(call: PagedCall, keep: Tensor) -> PreparedMask | None:
-    """The mask, and where rows have tokens."""
+def mask_of_whole(call: PagedCall, keep: Tensor) -> PreparedMask | None:
+    """The mask, and where rows have tokens; None where every pair is visible."""
     mask, device = call.mask, call.query.device
     if call.lengths is not None and all(length == call.longest for length in call.lengths):
         return None if mask is None else prepare(mask, call.geometry, device=device)
