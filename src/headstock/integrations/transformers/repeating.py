@@ -1,7 +1,7 @@
 """Layers of one forward that ask for the same: what was chosen for the first of them runs for the others too."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,8 +13,10 @@ from headstock.attention.choice import Chosen
 from headstock.attention.contract import AttentionCore
 from headstock.attention.precision import autocasts
 from headstock.attention.run import core_arguments, empty_rows, zeroed
+from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
 from headstock.attention.words import TRANSPORT
+from headstock.integrations.transformers.kernel_call import KernelCall, kernel_call
 from headstock.integrations.transformers.keywords import PASSED_OVER
 from headstock.masks.tracing import is_readable
 from headstock.registry import CHANGES, Link
@@ -54,6 +56,9 @@ class LayerCall(NamedTuple):
         return output.transpose(1, 2)
 
 
+Again: TypeAlias = LayerCall | KernelCall
+
+
 class LayerCalls:
     """What the layers of one forward have called, by `key_of`.
 
@@ -61,16 +66,16 @@ class LayerCalls:
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[object, int, dict[Any, LayerCall]] = (None, 0, {})
+        self._seen: tuple[object, int, dict[Any, Again]] = (None, 0, {})
 
-    def of(self, interface: Link[AttentionFunction], key: Any) -> LayerCall | None:
+    def of(self, interface: Link[AttentionFunction], key: Any) -> Again | None:
         """What was kept under `key`."""
         entries, changes, calls = self._seen
         if entries is not interface.derived() or changes != CHANGES.count:
             return None
         return calls.get(key)
 
-    def keep(self, interface: Link[AttentionFunction], key: Any, chosen: Chosen, call: Call) -> LayerCall | None:
+    def keep(self, interface: Link[AttentionFunction], key: Any, chosen: Chosen, call: Call) -> Again | None:
         """Keep a call of headstock's own functions, which read nothing off their module, for its output alone.
 
         None where it is something else.
@@ -84,7 +89,11 @@ class LayerCalls:
         empty = empty_rows(contract, call)
         if empty is not None and empty.device.type == "cpu" and is_readable(empty) and not empty.any():
             empty = None
-        kept = self._seen[2][key] = LayerCall(contract.core, *core_arguments(contract, call), empty)
+        mask, options = core_arguments(contract, call)
+        kept: Again | None = None
+        if contract.core is sdpa_attention and empty is None:
+            kept = kernel_call(call, mask, options["scaling"], options["dropout"])
+        self._seen[2][key] = kept = kept or LayerCall(contract.core, mask, options, empty)
         return kept
 
 
