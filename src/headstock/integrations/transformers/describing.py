@@ -1,12 +1,13 @@
 """Models of transformers by their configuration alone: to be looked at, not run."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from headstock.errors import HeadstockError, UnsupportedFeature
+from headstock.errors import ConfigWarning, HeadstockError, UnsupportedFeature
 from headstock.integrations.transformers.installing import install, installed, uninstall
 from headstock.integrations.transformers.naming import IMPLEMENTATIONS
 from headstock.integrations.transformers.package import transformers_package
@@ -59,7 +60,8 @@ def _name_of(attention: str) -> str:
 def _built(package: Any, folder: Path, name: str) -> nn.Module:
     config = package.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     model_class = _class_for(package, config)
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConfigWarning)  # of attention of its own, which a report says
         model: nn.Module = model_class._from_config(config, attn_implementation=name)
     return model.eval()
 

@@ -128,10 +128,11 @@ class TransformersModels(ModelKind):
         """Whether the model has attention of its own, whatever its configuration names."""
         package = sys.modules["transformers"]
         owns = [each for each in model.modules() if isinstance(each, package.PreTrainedModel)]
-        strangers = sorted({type(each).__name__ for each in owns if not uses_attention_interface(type(each))})
+        strangers = [type(each) for each in owns if not uses_attention_interface(type(each))]
+        outermost = {each.__module__: each.__name__ for each in reversed(strangers)}  # its parts say the same
         return tuple(
             f"{name} accepts any attn_implementation and never calls it: it runs attention of its own"
-            for name in strangers
+            for name in sorted(outermost.values())
         )
 
 
