@@ -1,11 +1,12 @@
 """The named function serves the call, or the call is refused with everything that speaks against it."""
 
+import re
 from typing import Any
 
 import pytest
 import torch
 
-from headstock.attention import AttentionInterface, contract_of
+from headstock.attention import AttentionInterface, attend, attend_paged, contract_of, explain, explain_paged
 from headstock.attention.choice import choose, reasons_against
 from headstock.attention.limits import Limits
 from headstock.attention.request import Request
@@ -13,6 +14,7 @@ from headstock.attention.situation import situation_of
 from headstock.errors import MissingDependency, UnknownName, UnsupportedFeature
 from headstock.registry import declare
 from tests.support.attention_functions import additive, unmasked
+from tests.support.paged import filled
 
 PLAIN = Request(0.5)
 OPERANDS = (torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8))
@@ -23,6 +25,25 @@ def test_the_named_one_is_what_the_table_holds_for_the_name() -> None:
     interface["sdpa"] = additive
     chosen = choose(interface, "sdpa", PLAIN, OPERANDS, masked=True)
     assert (chosen.name, chosen.function, chosen.contract) == ("sdpa", additive, contract_of(additive))
+
+
+@pytest.mark.parametrize("name", [["sdpa"], {"sdpa": 1}, ("eager", "sdpa"), None, 3, b"sdpa"], ids=repr)
+def test_what_is_no_name_is_refused_whoever_is_asked(name: Any) -> None:
+    short = filled([3], 4, dtype=torch.float32, head_dim=8, value_dim=8).paged
+    told = rf"implementation must be the name of one attention function, or 'auto', got {re.escape(repr(name))}; make"
+    for ask in (attend, explain):
+        with pytest.raises(UnknownName, match=told):
+            ask(*OPERANDS, implementation=name)
+    for ask_pages in (attend_paged, explain_paged):
+        with pytest.raises(UnknownName, match=told):
+            ask_pages(OPERANDS[0], short, implementation=name)
+
+
+def test_a_name_that_a_plain_mapping_does_not_hold_is_refused_with_those_that_it_holds() -> None:
+    with pytest.raises(UnknownName, match=r"must be one of 'mine', got 'sdpa'; add it to the interface"):
+        attend(*OPERANDS, implementation="sdpa", interface={"mine": additive})
+    with pytest.raises(UnknownName, match="must be one of none, got 'sdpa'"):
+        choose({}, "sdpa", PLAIN, OPERANDS, masked=False)
 
 
 def test_a_named_one_that_cannot_is_refused_with_every_reason() -> None:

@@ -9,9 +9,10 @@ from headstock.attention.contract import AttentionFunction, Contract, contract_o
 from headstock.attention.limits import READS_PAGES, UNLIMITED, Limits
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation, situation_of
-from headstock.errors import MissingDependency, UnsupportedFeature
+from headstock.errors import MissingDependency, UnknownName, UnsupportedFeature
+from headstock.registry import Link
 
-__all__ = ["AUTO", "Chosen", "choose", "reasons_against", "refuse"]
+__all__ = ["AUTO", "Chosen", "choose", "entry_named", "reasons_against", "refuse"]
 
 AUTO = "auto"
 
@@ -22,6 +23,26 @@ class Chosen(NamedTuple):
     name: str
     function: AttentionFunction
     contract: Contract
+
+
+def entry_named(interface: Mapping[str, AttentionFunction], name: object) -> Chosen:
+    """The entry of that name.
+
+    Raises:
+        UnknownName: there is none, or what came is no name.
+    """
+    if not isinstance(name, str):
+        raise UnknownName(
+            f"implementation must be the name of one attention function, or {AUTO!r}, got {name!r}; make a call for "
+            "each name"
+        )
+    if not isinstance(interface, Link) and name not in interface:  # a table refuses in words of its own
+        raise UnknownName(
+            f"attention function must be one of {', '.join(map(repr, interface)) or 'none'}, got {name!r}; add it to "
+            "the interface"
+        )
+    function = interface[name]
+    return Chosen(name, function, contract_of(function))
 
 
 def reasons_against(contract: Contract, request: Request, situation: Situation | None, *, masked: bool) -> list[str]:
@@ -54,13 +75,13 @@ def choose(
         MissingDependency: nothing but a package is missing for it.
         UnsupportedFeature: it cannot serve the call, with the reasons.
     """
-    function = interface[name]
-    contract = contract_of(function)
+    chosen = entry_named(interface, name)
+    contract = chosen.contract
     is_unlimited = contract.limits is UNLIMITED or contract.limits is READS_PAGES
     situation = None if is_unlimited else situation_of(*operands, request)._replace(is_named=True)
     reasons = reasons_against(contract, request, situation, masked=masked)
     refuse(name, contract, reasons)
-    return Chosen(name, function, contract)
+    return chosen
 
 
 def refuse(name: str, contract: Contract, reasons: list[str]) -> None:

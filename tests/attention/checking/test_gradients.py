@@ -1,5 +1,6 @@
 """Gradients are compared where an input requires one: right ones pass in every dtype, wrong ones are told."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ def test_functions_in_their_own_dtype_pass(name: str, case: Case) -> None:
     _checked(case, name)
 
 
+@pytest.mark.parametrize("name", ["eager", "blocked", "sdpa", "additive"])
+@given(case=attention_cases(features=(), masks=("float",)))
+@settings(max_examples=some(3))
+def test_a_mask_that_is_learned_passes(name: str, case: Case) -> None:
+    assert isinstance(case.mask, Tensor)
+    _checked(replace(case, mask=case.mask.clone().requires_grad_()), name)
+
+
 QUERY, KEY, VALUE = torch.randn(2, 4, 7, 16), torch.randn(2, 2, 9, 16), torch.randn(2, 2, 9, 8)
 
 
@@ -75,6 +84,20 @@ def test_a_lost_gradient_is_told(which: int, name: str, dtype: torch.dtype) -> N
     told = rf"the gradient of the {name} of attention function 'mine' must equal the definition's .*; check its"
     with pytest.raises(WrongResult, match=told):
         _with(_detaching(which), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", [(7, 9), (2, 1, 7, 9), (1, 4, 1, 9)])
+def test_the_lost_gradient_of_a_mask_is_told(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    interface = AttentionInterface()
+    mask = torch.randn(shape).masked_fill(torch.rand(shape) < 0.3, -torch.inf).to(dtype).requires_grad_()
+    operands = [each.detach().clone().to(dtype) for each in (QUERY, KEY, VALUE)]
+    interface["mine"] = _detaching(4)
+    with pytest.raises(WrongResult, match=r"of attention function 'mine' must carry the gradients of mask, got one"):
+        attend(*operands, mask=mask, implementation="mine", interface=interface, checked=True)
+    operands[0].requires_grad_()
+    with pytest.raises(WrongResult, match=r"the gradient of the mask of attention function 'mine' must equal the def"):
+        attend(*operands, mask=mask, implementation="mine", interface=interface, checked=True)
 
 
 def test_a_result_without_gradients_is_told() -> None:

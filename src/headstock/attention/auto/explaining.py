@@ -11,8 +11,8 @@ from headstock.attention.auto.figures import ALL
 from headstock.attention.auto.model import Profile, compiles_first, label_of
 from headstock.attention.auto.profiles import profile_of
 from headstock.attention.auto.ranking import Candidate, objections
-from headstock.attention.choice import AUTO, Chosen, reasons_against, refuse
-from headstock.attention.contract import AttentionFunction, contract_of
+from headstock.attention.choice import AUTO, Chosen, entry_named, reasons_against, refuse
+from headstock.attention.contract import AttentionFunction
 from headstock.attention.flash.setting import active_flash_implementation
 from headstock.attention.request import Request
 from headstock.attention.situation import Situation
@@ -80,11 +80,10 @@ def _named(asked: Asked) -> Chosen:
     Raises:
         UnknownName, MissingDependency, UnsupportedFeature: as the call would.
     """
-    function = asked.interface[asked.implementation]
-    contract = contract_of(function)
-    masked = asked.prepared is not None
-    refuse(asked.implementation, contract, reasons_against(contract, asked.request, asked.situation, masked=masked))
-    return Chosen(asked.implementation, function, contract)
+    chosen, masked = entry_named(asked.interface, asked.implementation), asked.prepared is not None
+    reasons = reasons_against(chosen.contract, asked.request, asked.situation, masked=masked)
+    refuse(chosen.name, chosen.contract, reasons)
+    return chosen
 
 
 def outranked(

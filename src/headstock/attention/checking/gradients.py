@@ -18,6 +18,7 @@ from headstock.attention.contract import AttentionOutput
 from headstock.attention.eager import scores_of, weighted, weights_of
 from headstock.attention.precision import accumulated
 from headstock.errors import WrongResult
+from headstock.masks.given import hidden_of
 
 __all__ = ["check_gradients"]
 
@@ -54,6 +55,7 @@ def _leaves_of(call: Call) -> dict[str, Tensor]:
     """The inputs that require a gradient."""
     named: dict[str, Any] = {"query": call.query, "key": call.key, "value": call.value}
     named |= {"sinks": call.request.sinks, "bias": call.request.bias}
+    named["mask"] = None if call.mask is None else call.mask.given
     return {name: each for name, each in named.items() if isinstance(each, Tensor) and each.requires_grad}
 
 
@@ -70,6 +72,8 @@ def _exact_gradients(call: Call, leaves: dict[str, Tensor], upstream: Tensor) ->
     tensors = {name: exact.get(name, getattr(call, name).double()) for name in ("query", "key", "value")}
     options, mask = options_in_float64(call._replace(request=request))
     with torch.enable_grad():
+        if "mask" in leaves:  # what hides by the lowest value of its dtype hides in float64 too
+            mask = torch.where(hidden_of(leaves["mask"]), -torch.inf, exact["mask"])
         weights, _ = weights_of(tensors["query"], tensors["key"], mask, **options)
         output = weighted(tensors["value"], weights)
     found = torch.autograd.grad(output, list(exact.values()), upstream, allow_unused=True, materialize_grads=True)
@@ -110,10 +114,13 @@ class _Allowed:
             logit, mean = self._of_logits()
             score = self._of_scores(logit)
             found = {name: self._of_tensor(name, score) for name in ("query", "key", "value")}
-            bias = self.call.request.bias
-            if isinstance(bias, Tensor):
-                terms = max(1, logit.value.numel() // max(1, bias.numel()))
-                found["bias"] = (logit.error + self._summed(terms) * logit.value.abs()).sum_to_size(bias.shape)
+            given = None if self.call.mask is None else self.call.mask.given
+            for name, added in (("bias", self.call.request.bias), ("mask", given)):
+                if isinstance(added, Tensor) and added.requires_grad:
+                    terms = max(1, logit.value.numel() // max(1, added.numel()))
+                    # It may come in a coarser dtype than the call is computed in, to which its gradient is rounded.
+                    unit = self._summed(terms) + torch.finfo(added.dtype).eps / 2
+                    found[name] = (logit.error + unit * logit.value.abs()).sum_to_size(added.shape)
             sinks, log_sum_exp = self.call.request.sinks, self.log_sum_exp
             if sinks is not None and log_sum_exp is not None:
                 found["sinks"] = self._of_sinks(sinks, log_sum_exp, mean)

@@ -9,7 +9,7 @@ from headstock.attention.auto.figures import ALL, Figures
 from headstock.attention.auto.in_graph import cheapest, names_from, price_in_graph, with_known_lengths
 from headstock.attention.auto.ranking import Candidate, objections
 from headstock.attention.auto.report import listed
-from headstock.attention.choice import AUTO, Chosen, reasons_against
+from headstock.attention.choice import AUTO, Chosen, entry_named, reasons_against
 from headstock.attention.contract import AttentionFunction, contract_of
 from headstock.attention.paged.call import PagedCall
 from headstock.attention.paged.native import side_by_side_in_shape
@@ -83,7 +83,7 @@ def situation_over_pages(call: PagedCall, *, is_named: bool) -> Situation:
 
 
 def _named(interface: Mapping[str, AttentionFunction], name: str, call: PagedCall, situation: Situation) -> Chosen:
-    chosen = Chosen(name, interface[name], contract_of(interface[name]))
+    chosen = entry_named(interface, name)
     reasons = _reasons(chosen, call, situation)
     if reasons:
         raise UnsupportedFeature(
