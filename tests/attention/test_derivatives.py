@@ -43,11 +43,23 @@ def test_second_derivatives_are_those_of_differences(name: str, mask: Mask | Non
     assert torch.autograd.gradgradcheck(_attention(name, mask), leaves, fast_mode=True)
 
 
-def test_second_derivatives_of_fused_kernels_are_refused_and_had_without_them() -> None:
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_second_derivatives_of_every_feature(softcap: float | None) -> None:
+    """Sinks, a bias and a mask that is learned among what is differentiated."""
+    tensors = (QUERY, KEY, VALUE, *(torch.randn(shape, dtype=torch.float64) for shape in ((2,), (2, 1, 3), (3, 3))))
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, sinks: Tensor, bias: Tensor, mask: Tensor) -> Tensor:
+        return attend(query, key, value, mask=mask, bias=bias, sinks=sinks, softcap=softcap, implementation="eager")
+
+    assert torch.autograd.gradgradcheck(attention, [each.clone().requires_grad_() for each in tensors], fast_mode=True)
+
+
+@pytest.mark.parametrize("name", ["sdpa", "auto"])
+def test_second_derivatives_of_fused_kernels_are_refused_and_had_without_them(name: str) -> None:
     query = QUERY.clone().requires_grad_()
 
     def second() -> Tensor:
-        output = _attention("sdpa", causal())(query, KEY, VALUE)
+        output = _attention(name, causal())(query, KEY, VALUE)
         (first,) = torch.autograd.grad(output.square().sum(), query, create_graph=True)
         return torch.autograd.grad(first.square().sum(), query)[0]
 
@@ -73,7 +85,7 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(name: str, mask: Mask | N
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=IDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "auto"])
 def test_torch_func_differentiates_twice(name: str, mask: Mask | None) -> None:
     def loss(query: Tensor, name: str = name) -> Tensor:
         return _attention(name, mask)(query, KEY, VALUE).square().sum()
