@@ -140,3 +140,16 @@ def test_they_are_read_while_a_graph_is_made(name: str) -> None:
         return tensor + (0 if mask is None else 1)
 
     assert float(torch.compile(reading, fullgraph=True, backend="eager")(torch.zeros(()))) == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_functions_without_a_closure_are_read_once_and_in_every_graph(before: bool) -> None:
+    if before:
+        assert mask_of_function(theirs.causal_mask_function) is mask_of_function(theirs.causal_mask_function)
+
+    def reading(x: Tensor) -> Tensor:
+        masks = [mask_of_function(each) for each in (theirs.causal_mask_function, theirs.bidirectional_mask_function)]
+        return x + len([mask for mask in masks if mask is not None])
+
+    assert float(torch.compile(reading, fullgraph=True, backend="eager")(torch.zeros(()))) == 2
+    assert repr(mask_of_function(theirs.causal_mask_function)) == "causal()"

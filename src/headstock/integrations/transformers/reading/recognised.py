@@ -32,13 +32,16 @@ def mask_of_function(function: Callable[..., Any]) -> Mask | None:
     """
     if isinstance(function, Mask):
         return function
-    # Asked in every step of decoding, these are the same every time: what they read is nothing but their indices.
-    is_fixed = getattr(function, "__module__", None) == _HOME and getattr(function, "__closure__", ()) is None
-    if not is_fixed or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not _is_fixed(function):
         return _mask(term_of(function))
     if function not in _FIXED:
         _FIXED[function] = _mask(term_of(function))
     return _FIXED[function]
+
+
+def _is_fixed(function: Callable[..., Any]) -> bool:
+    """Whether it reads nothing but its indices: asked in every step of decoding, it says the same every time."""
+    return getattr(function, "__module__", None) == _HOME and getattr(function, "__closure__", ()) is None
 
 
 def _mask(term: Any) -> Mask | None:
