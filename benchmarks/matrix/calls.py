@@ -4,9 +4,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from headstock.attention import ALL_ATTENTION_FUNCTIONS, AUTO, alibi, attend, attend_packed, attend_paged, contract_of
+from headstock.attention import (
+    ALL_ATTENTION_FUNCTIONS,
+    AUTO,
+    AttentionOutput,
+    alibi,
+    attend,
+    attend_packed,
+    attend_paged,
+    contract_of,
+)
+from headstock.attention.call import Call, bound_mask
+from headstock.attention.check import run_checked
+from headstock.attention.request import Request
 from headstock.caches import PagedKeyValues, PagePool
 from headstock.errors import UnsupportedFeature, WrongResult
 from headstock.masks import (
@@ -129,21 +141,45 @@ def _paged(place: Place) -> None:
     attend_paged(query, pages, mask=causal() & sliding_window(6), implementation=place.name, checked=True)
 
 
-def _compiled(place: Place) -> None:
-    query, key, value = operands(place, _USUAL)
+class Causal(nn.Module):
+    """A call as a module, to be compiled and exported."""
 
-    def call(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, mask=causal(), implementation=place.name)
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
-    expected = call(query, key, value)
-    torch._dynamo.reset()
-    try:
-        found = torch.compile(call, fullgraph=True, backend="eager")(query, key, value)
-    except torch._dynamo.exc.Unsupported as error:  # dynamo's own, for what traced code raises
-        if UnsupportedFeature.__name__ not in str(error):
-            raise
-        raise UnsupportedFeature(str(error)) from error
-    _compare(place, found, expected)
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[batch, heads, queries, head_dim]"""
+        return attend(query, key, value, mask=causal(), implementation=self.name)
+
+
+def traced(trace: Callable[[nn.Module, tuple[Tensor, ...]], Callable[..., Tensor]]) -> Callable[[Place], None]:
+    """A call that `trace` makes a program of, compared with the definition as checked calls are."""
+
+    def run(place: Place) -> None:
+        query, key, value = operands(place, _USUAL)
+        mask, request = bound_mask(causal(), query, key), Request(SIZE**-0.5)
+        torch._dynamo.reset()
+        try:
+            found = trace(Causal(place.name), (query, key, value))(query, key, value)
+        except torch._dynamo.exc.Unsupported as error:  # dynamo's own, for what traced code raises
+            if UnsupportedFeature.__name__ not in str(error):
+                raise
+            raise UnsupportedFeature(str(error)) from error
+        call = Call(query, key, value, mask, request)
+        run_checked(place.name, call, "dense_or_additive", lambda: AttentionOutput(found))
+
+    return run
+
+
+def _by_compiling(module: nn.Module, _given: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(module, fullgraph=True, backend="eager")
+    return compiled
+
+
+def _by_exporting(module: nn.Module, given: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    exported: Callable[..., Tensor] = torch.export.export(module, given).module()
+    return exported
 
 
 def _by_func(place: Place) -> None:
@@ -243,10 +279,12 @@ _GRADIENTS: dict[str, Callable[[Place], None]] = {
     "gradients, grouped heads": checked(lambda _: {"mask": _WINDOW}, sizes=Sizes(kv_heads=2), learned=True),
     "gradients of sinks": checked(lambda at: {"sinks": at.random(HEADS)}, learned=True),
     "gradients of a bias": checked(lambda at: {"bias": at.random(1, HEADS, LENGTH, LENGTH)}, learned=True),
+    "gradients of numbers that are added": checked(lambda at: {"mask": at.random(LENGTH, LENGTH)}, learned=True),
     "torch.func.grad": _by_func,
 }
 _PLACES: dict[str, Callable[[Place], None]] = {
-    "torch.compile(fullgraph=True)": _compiled,
+    "torch.compile(fullgraph=True)": traced(_by_compiling),
+    "torch.export": traced(_by_exporting),
     "attend_packed": _packed,
     "attend_paged": _paged,
 }

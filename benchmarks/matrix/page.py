@@ -19,8 +19,8 @@ _HEAD = """# What each attention function does
 
 `make matrix` runs every implementation in every kind of call and writes this page. *exact*: the output, whatever else
 was asked for, and the gradients of calls that have any, equal the definition in float64 up to rounding (the bound is
-derived, not tuned: `headstock.attention.checking`); of compiled calls, `torch.func` and dropout, what is computed
-without these or by `eager`, up to some hundred roundings. *refused*: the call raised `UnsupportedFeature` or
+derived, not tuned: `headstock.attention.checking`), compiled and exported ones included; of `torch.func` and dropout,
+what `eager` gives, up to some hundred roundings. *refused*: the call raised `UnsupportedFeature` or
 `MissingDependency`. Nothing else can stand in a cell: a wrong result is an error of the command.
 """
 _ELSEWHERE = """
