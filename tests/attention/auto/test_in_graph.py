@@ -171,17 +171,31 @@ def _threes(**declared: Any) -> AttentionInterface:
     ],
     ids=["cheap", "dear", "unknown", "not in graphs", "not of this dtype"],
 )
-@pytest.mark.parametrize("mask", [None, causal(), causal() & sliding_window(24)], ids=["none", "causal", "window"])
-def test_an_entry_that_declares_a_lower_cost_comes_first(
-    mask: Mask | None, cost: Cost | None, limits: Limits, taken: bool
-) -> None:
+def test_an_entry_that_declares_a_lower_cost_comes_first(cost: Cost | None, limits: Limits, taken: bool) -> None:
     interface = _threes(limits=limits, cost=cost)
-    compiled, counter = counted(lambda *tensors: attend(*tensors, mask=mask, interface=interface))
-    for length in (64, 700, 90):
+    compiled, counter = counted(lambda *tensors: attend(*tensors, interface=interface))
+    for length in (64, 700):
         tensors = operands((2, 2, length, 8))
-        expected = torch.full_like(tensors[0], 3.0) if taken else attend(*tensors, mask=mask, implementation="eager")
+        expected = torch.full_like(tensors[0], 3.0) if taken else attend(*tensors, implementation="eager")
         torch.testing.assert_close(compiled(*tensors), expected, rtol=1e-4, atol=1e-5)
     assert counter.frame_count <= MOST
+
+
+@pytest.mark.parametrize(
+    ("mask", "launch", "name"),
+    [
+        (causal(), 100.0, "mine"),
+        (causal(), 1e9, "sdpa"),
+        (causal() & sliding_window(24), 100.0, "mine"),
+        (causal() & sliding_window(24), 1e9, "blocked"),
+        (Mask(lambda b, h, i, j: i != j), 100.0, "mine"),
+    ],
+    ids=str,
+)
+def test_it_is_compared_with_what_structure_chose(mask: Mask, launch: float, name: str) -> None:
+    tensors = operands((1, 2, 1024, 8))
+    prepared, interface = bound_mask(mask, tensors[0], tensors[1]), _threes(cost=Cost(launch=launch))
+    assert choose_in_graph(interface, Request(0.5), tensors, prepared, {}).name == name
 
 
 def test_lengths_that_a_graph_keeps_open_count_as_two_thousand() -> None:

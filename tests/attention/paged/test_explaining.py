@@ -1,6 +1,7 @@
 """What `explain_paged` tells is what `attend_paged` does, told before anything runs."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +78,19 @@ def test_the_table_is_that_of_the_error_where_nobody_can() -> None:
     for ask in (attend_paged, explain_paged):
         with pytest.raises(UnsupportedFeature, match=told):
             ask(_query(short), short.paged, softcap=1.0, interface=without)
+
+
+def test_lengths_that_cannot_be_read_are_refused() -> None:
+    on_meta = SimpleNamespace(
+        key_pages=torch.empty(4, 2, 2, 3, device="meta"),
+        value_pages=torch.empty(4, 2, 2, 5, device="meta"),
+        block_table=torch.empty(1, 4, dtype=torch.int64, device="meta"),
+        lengths=torch.empty(1, dtype=torch.int64, device="meta"),
+    )
+    query = torch.empty(1, 4, 1, 3, device="meta")
+    assert attend_paged(query, on_meta).shape == (1, 4, 1, 5)
+    with pytest.raises(UnsupportedFeature, match="where the lengths of the rows can be read, got lengths on meta that"):
+        explain_paged(query, on_meta)
 
 
 def test_what_attend_paged_refuses_is_refused() -> None:

@@ -21,7 +21,7 @@ from headstock.errors import UnsupportedFeature
 __all__ = ["Judged", "choose_reader", "judged_over_pages", "situation_over_pages"]
 
 _IN_GRAPHS = ("varlen", "blocked", "eager")
-"""The names that `auto` tries first in compiled code."""
+"""The names that `auto` tries first where lengths cannot be read: in compiled code, while CUDA captures a graph."""
 
 
 class Judged(NamedTuple):
@@ -45,7 +45,7 @@ def choose_reader(
     situation = situation_over_pages(call, is_named=implementation != AUTO)
     if implementation != AUTO:
         chosen = _named(interface, implementation, call, situation)
-    elif torch.compiler.is_compiling():
+    elif call.lengths is None:
         chosen = _in_graph(interface, call, situation)
     else:
         judged = judged_over_pages(interface, call, situation, first=True)
@@ -103,9 +103,9 @@ def _in_graph(interface: Mapping[str, AttentionFunction], call: PagedCall, situa
     """The first that can serve the call, or a cheaper one of the user's own."""
     rejected: dict[str, tuple[str, ...]] = {}
     figures = ALL if call.mask is None else Figures("some", rows=0, is_kept=True)
-    known = with_known_lengths(situation)
 
     def price(entry: Chosen) -> float:
+        known = with_known_lengths(situation)
         return price_in_graph(entry, known, call.request, figures) + gathering(entry, known, figures)
 
     for name in names_from(interface, _IN_GRAPHS):

@@ -21,6 +21,7 @@ from headstock.attention.paged.contract import Pages
 from headstock.attention.paged.readers import Reader, reader_of
 from headstock.attention.paged.whole import mask_of_whole
 from headstock.attention.table import ALL_ATTENTION_FUNCTIONS
+from headstock.errors import UnsupportedFeature
 from headstock.masks import MaskLike, PreparedMask
 
 __all__ = ["explain_paged"]
@@ -48,6 +49,7 @@ def explain_paged(
 
     Raises:
         UnknownName, UnsupportedFeature, InvalidShape, InvalidConfig, InvalidComponent: as `attend_paged` would.
+        UnsupportedFeature: the lengths cannot be read, as in compiled code and on the meta device.
 
     Example:
         >>> import torch
@@ -70,6 +72,11 @@ def explain_paged(
         log_sum_exp=return_lse,
         weights=return_weights,
     )
+    if call.lengths is None:
+        raise UnsupportedFeature(
+            "explain_paged must be asked where the lengths of the rows can be read, got lengths on "
+            f"{pages.lengths.device} that cannot be; ask outside of compiled code, about pages with values"
+        )
     return _explained(ALL_ATTENTION_FUNCTIONS if interface is None else interface, implementation, call)
 
 
