@@ -3,12 +3,13 @@
 import contextlib
 
 import torch
-from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headstock.attention.adapter import table_form
 from headstock.attention.contract import AttentionOutput
+from headstock.attention.kernel_call import kernel_call
 from headstock.attention.precision import autocast_like_sdpa, autocasts
 from headstock.attention.transformations import is_transformed
 from headstock.errors import UnsupportedFeature
@@ -61,39 +62,14 @@ def sdpa_attention(
         attention_mask, is_causal = _with_bias(bias, attention_mask, is_causal, query, key), False
     if attention_mask is not None and attention_mask.dtype != torch.bool:
         attention_mask = attention_mask.to(query.dtype)
-    heads = query.shape[1]
-    grouped = heads != key.shape[1]
-    # One query over grouped keys: the heads of a group become queries of their key head, and no key is copied.
-    packed = grouped and query.shape[2] == 1 and not is_causal
-    if packed:
-        query, attention_mask = _packed(query, key.shape[1]), _packed_mask(attention_mask, key.shape[1])
+    call = kernel_call(query, key, CausalOrDense(attention_mask, is_causal), scaling=scaling, dropout=dropout)
     with _kernels():
-        output = nn.functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            dropout_p=dropout,
-            is_causal=is_causal,
-            scale=scaling,
-            enable_gqa=grouped and not packed,
-        )
-    return AttentionOutput(output.reshape(output.shape[0], heads, 1, output.shape[3]) if packed else output)
+        return AttentionOutput(call(query, key, value))
 
 
 def _kernels() -> contextlib.AbstractContextManager[None]:
     """The kernels that torch may choose from: those that can be transformed where a transformation is under way."""
     return sdpa_kernel(SDPBackend.MATH) if is_transformed() else _ANY
-
-
-def _packed(tensor: Shaped[Tensor, "rows heads 1 last"], kv_heads: int) -> Shaped[Tensor, "rows kv_heads groups last"]:
-    rows, heads, _, last = tensor.shape
-    return tensor.reshape(rows, kv_heads, heads // kv_heads, last)
-
-
-def _packed_mask(mask: Tensor | None, kv_heads: int) -> Shaped[Tensor, "rows heads queries keys"] | None:
-    # One mask for all heads is one for all queries of the key head.
-    return mask if mask is None or mask.shape[1] == 1 else _packed(mask, kv_heads)
 
 
 def _with_bias(

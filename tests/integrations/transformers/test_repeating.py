@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from headstock.attention import ALL_ATTENTION_FUNCTIONS, eager_attention
+from headstock.attention.kernel_call import KernelCall
 from headstock.attention.layer import layer_call
 from headstock.attention.run import run
 from headstock.integrations.transformers import attending
-from headstock.integrations.transformers.repeating import LayerCalls, key_of
+from headstock.integrations.transformers.repeating import LayerCall, LayerCalls, key_of
 from headstock.masks import Geometry, causal, padding, prepare
 from tests.support.tiny_transformers import tiny
 from tests.support.transformers_attention import batch, with_headstock
@@ -147,9 +148,19 @@ def test_there_is_no_key_under_autocast() -> None:
 
 def kept_calls(name: str = "eager", mask: Any = None, **options: Any) -> LayerCalls:
     calls, (query, keys, value) = LayerCalls(), operands()
-    chosen, call = layer_call(ALL_ATTENTION_FUNCTIONS, name, query, keys, value, mask, **NUMBERS, **options)
+    asked = {**NUMBERS, **options}
+    chosen, call = layer_call(ALL_ATTENTION_FUNCTIONS, name, query, keys, value, mask, **asked)
     calls.keep(ALL_ATTENTION_FUNCTIONS, "a", chosen, call)
     return calls
+
+
+def test_what_sdpa_does_beside_torchs_kernel_is_left_to_it() -> None:
+    floats = prepare(torch.randn(1, 1, 3, 6), Geometry(2, 3, 6, 3, heads=4))
+    hidden = prepare(padding(KEEP & torch.tensor([[True], [False]])), Geometry(2, 3, 6, 3, heads=4))
+    for asked in ({"scaling": -0.5}, {"mask": floats}, {"mask": hidden}, {"bias": torch.zeros(3, 6)}):
+        assert isinstance(kept_calls("sdpa", **asked).of(ALL_ATTENTION_FUNCTIONS, "a"), LayerCall)
+    assert isinstance(kept_calls("eager").of(ALL_ATTENTION_FUNCTIONS, "a"), LayerCall)
+    assert isinstance(kept_calls("sdpa", causal()).of(ALL_ATTENTION_FUNCTIONS, "a"), KernelCall)
 
 
 def test_a_change_of_the_table_and_a_scope_over_it_forget_what_was_kept() -> None:
@@ -187,6 +198,6 @@ def test_a_kept_call_computes_with_the_tensors_of_its_own_layer(name: str) -> No
     query, keys, value = operands()
     chosen, call = layer_call(ALL_ATTENTION_FUNCTIONS, name, query, keys, value, mask, **NUMBERS)
     wanted = run(chosen, None, call).output
-    assert torch.equal(again(query, keys, value).transpose(1, 2), wanted)
+    assert torch.equal(again(query, keys, value), wanted)
     assert not wanted[1].any()
     assert wanted[0].any()

@@ -47,12 +47,12 @@ def attention_function(name: str, implementation: str) -> Callable[..., tuple[Te
             kept = key_of(implementation, operands, numbers, keywords)
             again = None if kept is None else attention_mask.calls.of(ALL_ATTENTION_FUNCTIONS, kept)
             if again is not None:
-                return again(query, key, value).contiguous(), None
+                return again(query, key, value).transpose(1, 2).contiguous(), None
         said = read_keywords(keywords)
         chosen, call = _made(implementation, module, operands, attention_mask, is_causal, settings, numbers, said)
         again = None if kept is None else attention_mask.calls.keep(ALL_ATTENTION_FUNCTIONS, kept, chosen, call)
         if again is not None:
-            return again(query, key, value).contiguous(), None
+            return again(query, key, value).transpose(1, 2).contiguous(), None
         result = run(chosen, module, call)
         if said.row_sinks is not None:
             result = with_row_sinks(result, checked_row_sinks(said.row_sinks, query))

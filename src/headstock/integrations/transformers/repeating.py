@@ -11,12 +11,12 @@ from headstock.attention import AttentionFunction
 from headstock.attention.call import Call
 from headstock.attention.choice import Chosen
 from headstock.attention.contract import AttentionCore
+from headstock.attention.kernel_call import KernelCall, kernel_call
 from headstock.attention.precision import autocasts
 from headstock.attention.run import core_arguments, empty_rows, zeroed
 from headstock.attention.sdpa import sdpa_attention
 from headstock.attention.transformations import is_transformed
 from headstock.attention.words import TRANSPORT
-from headstock.integrations.transformers.kernel_call import KernelCall, kernel_call
 from headstock.integrations.transformers.keywords import PASSED_OVER
 from headstock.masks.tracing import is_readable
 from headstock.registry import CHANGES, Link
@@ -48,12 +48,12 @@ class LayerCall(NamedTuple):
         query: Float[Tensor, "batch heads queries head_dim"],
         key: Float[Tensor, "batch kv_heads keys head_dim"],
         value: Float[Tensor, "batch kv_heads keys value_dim"],
-    ) -> Float[Tensor, "batch queries heads value_dim"]:
+    ) -> Float[Tensor, "batch heads queries value_dim"]:
         """The output."""
         output = self.core(query, key, value, self.mask, **self.options).output
         if self.empty is not None:
             output = zeroed(output, self.empty)
-        return output.transpose(1, 2)
+        return output
 
 
 Again: TypeAlias = LayerCall | KernelCall
@@ -83,18 +83,28 @@ class LayerCalls:
         contract = chosen.contract
         if contract.core is None or call.own or call.request.weights:
             return None
-        entries = interface.derived()
-        if self._seen[0] is not entries or self._seen[1] != CHANGES.count:
-            self._seen = (entries, CHANGES.count, {})
+        entries, seen = interface.derived(), self._seen
+        if seen[0] is not entries or seen[1] != CHANGES.count:  # replaced, since another thread may be at the former
+            self._seen = seen = (entries, CHANGES.count, {})
         empty = empty_rows(contract, call)
         if empty is not None and empty.device.type == "cpu" and is_readable(empty) and not empty.any():
             empty = None
         mask, options = core_arguments(contract, call)
-        kept: Again | None = None
-        if contract.core is sdpa_attention and empty is None:
-            kept = kernel_call(call, mask, options["scaling"], options["dropout"])
-        self._seen[2][key] = kept = kept or LayerCall(contract.core, mask, options, empty)
+        whole = LayerCall(contract.core, mask, options, empty)
+        kept: Again = whole
+        if _is_kernels_alone(whole):
+            kept = kernel_call(call.query, call.key, mask, scaling=options["scaling"], dropout=options["dropout"])
+        seen[2][key] = kept
         return kept
+
+
+def _is_kernels_alone(call: LayerCall) -> bool:
+    """Whether `sdpa_attention` does no more for the call than torch's kernel, outside of autocast."""
+    if call.core is not sdpa_attention or call.empty is not None:
+        return False
+    shown = None if call.mask is None else call.mask.attention_mask
+    is_plain = call.options["scaling"] > 0.0 and call.options["bias"] is None
+    return is_plain and (shown is None or shown.dtype == torch.bool)
 
 
 def key_of(
