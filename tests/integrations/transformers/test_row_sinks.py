@@ -74,7 +74,10 @@ def test_weights_shrink_too() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of configurations with sizes that nobody uses
 def test_the_architecture_that_has_them_says_what_it_says_with_eager() -> None:
-    (case,) = cases(["causal"], ["inkling2_text"])
+    found = cases(["causal"], ["inkling2_text"])
+    if not found:
+        pytest.skip("this transformers has no inkling2_text")
+    (case,) = found
     verdict = check(case, "headstock")
     assert (verdict.outcome, verdict.layers) == ("equal", 2), verdict.reason
 
