@@ -18,7 +18,7 @@ from headstock.attention.request import Request
 from headstock.attention.situation import Situation
 from headstock.masks import PreparedMask
 
-__all__ = ["Asked", "Verdict", "instead_of", "judged", "outranked"]
+__all__ = ["Asked", "Verdict", "instead_of", "judged", "reasons_of_others"]
 
 
 class Asked(NamedTuple):
@@ -66,9 +66,7 @@ def judged(asked: Asked) -> Verdict:
     if named is None and not able:
         raise nobody(refused)
     chosen = able[0].chosen if named is None else named
-    others = [each for each in able if each.chosen.name != chosen.name]
-    slower = {each.chosen.name: (outranked(each, able[0], named, profile, situation),) for each in others}
-    rejected = {**slower, **{key: value for key, value in refused.items() if key != chosen.name}}
+    rejected = reasons_of_others(chosen, named, able, refused, situation)
     costs = {each.chosen.name: each.cost for each in able}
     notes = (*instead_of(named, able), *_notes(profile))
     return Verdict(chosen, rejected, costs, _kernels(asked, able), notes)
@@ -86,7 +84,20 @@ def _named(asked: Asked) -> Chosen:
     return chosen
 
 
-def outranked(
+def reasons_of_others(
+    chosen: Chosen,
+    named: Chosen | None,
+    able: list[Candidate],
+    refused: Mapping[str, tuple[str, ...]],
+    situation: Situation,
+) -> dict[str, tuple[str, ...]]:
+    """Why every entry but the chosen one does not run, those first that could."""
+    profile = profile_of(situation.device.type)
+    slower = {each.chosen.name: (_outranked(each, able[0], named, profile, situation),) for each in able}
+    return {name: reasons for name, reasons in {**slower, **refused}.items() if name != chosen.name}
+
+
+def _outranked(
     candidate: Candidate, best: Candidate, named: Chosen | None, profile: Profile, situation: Situation
 ) -> str:
     """Why one that can serve the call does not run."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headstock.attention.auto.explaining import instead_of, outranked
+from headstock.attention.auto.explaining import instead_of, reasons_of_others
 from headstock.attention.auto.profiles import profile_of
 from headstock.attention.bias.contract import BoundBias, ScoreBias
 from headstock.attention.bias.evaluation import BiasFunction
@@ -84,19 +84,20 @@ def _explained(interface: Mapping[str, AttentionFunction], name: str, call: Page
     chosen, _ = choose_reader(interface, name, call)
     named, situation = None if name == AUTO else chosen, situation_over_pages(call, is_named=False)
     able, rejected = judged_over_pages(interface, call, situation)
-    profile, best = profile_of(situation.device.type), able[0] if able else None
-    others = [each for each in able if each.chosen.name != chosen.name]
-    told = {each.chosen.name: (outranked(each, best, named, profile, situation),) for each in others if best}
     reader, prepared = reader_of(chosen), _mask_of(call)
     form = None if prepared is None else reader.representation or chosen.contract.mask
     return Explanation(
         chosen.name,
-        {**told, **{key: value for key, value in rejected.items() if key != chosen.name}},
+        reasons_of_others(chosen, named, able, rejected, situation),
         form,
         density_of(prepared),
         _bytes(prepared, form, reader, call),
         {each.chosen.name: each.cost for each in able},
-        notes=(f"keys and values: {reader.told}", *instead_of(named, able), f"costs: {profile.source}"),
+        notes=(
+            f"keys and values: {reader.told}",
+            *instead_of(named, able),
+            f"costs: {profile_of(situation.device.type).source}",
+        ),
         is_named=named is not None,
     )
 
